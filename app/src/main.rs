@@ -1,0 +1,1 @@
+fn main() { bellwether_cli::main() }

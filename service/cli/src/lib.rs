@@ -1,0 +1,4 @@
+//! The command line.
+
+/// Parses the arguments and runs the command.
+pub fn main() {}
