@@ -1,1 +1,7 @@
-//! Under construction.
+//! Decisions about content, without I/O: what a tree is ([`Manifest`]), what changed, which
+//! commands bring a node from one version to the next, and the assignment that carries them.
+#![warn(missing_docs)]
+
+pub mod manifest;
+
+pub use manifest::{Entry, File, Manifest, ManifestError, Mode, Owner, Timestamp};
