@@ -2,6 +2,11 @@
 //! commands bring a node from one version to the next, and the assignment that carries them.
 #![warn(missing_docs)]
 
+pub mod body;
+pub mod command;
+pub mod diff;
 pub mod manifest;
+pub mod planner;
+pub mod tree;
 
 pub use manifest::{Entry, File, Manifest, ManifestError, Mode, Owner, Timestamp};

@@ -149,6 +149,9 @@ impl Mode {
     const ALL: u16 = 0o7777;
     const SET_ID: u16 = 0o6000;
 
+    /// What symbolic links are said to have.
+    pub(crate) const LINK: Self = Self(0o777);
+
     /// Checks that `bits` has permission bits only.
     pub fn new(bits: u32) -> Result<Self, EntryError> {
         match u16::try_from(bits) {

@@ -140,9 +140,26 @@ impl Manifest {
         VersionId(Hash::of(&self.encode()))
     }
 
-    /// The entries, for commands that rewrite them and check the result.
-    pub(crate) fn entries_mut(&mut self) -> &mut BTreeMap<TreePath, Entry> {
-        &mut self.entries
+    /// The same tree with the times at which `base` has its content already (design: a content's
+    /// time is when it was first seen; a changed time alone is no change). A file keeps the time
+    /// of its own path if the content there is the same, else that of any file with its content.
+    /// Empty files have no content that could have been seen.
+    pub fn with_first_seen(mut self, base: &Self) -> Self {
+        let mut first_seen: BTreeMap<Hash, Timestamp> = BTreeMap::new();
+        for (_, file) in base.files().filter(|(_, file)| file.size > 0) {
+            let earliest = first_seen.entry(file.hash).or_insert(file.modified);
+            *earliest = file.modified.min(*earliest);
+        }
+        for (path, entry) in &mut self.entries {
+            let Entry::File(file) = entry else { continue };
+            match base.get(path) {
+                Some(Entry::File(before)) if before.hash == file.hash => {
+                    file.modified = before.modified;
+                }
+                _ => file.modified = *first_seen.get(&file.hash).unwrap_or(&file.modified),
+            }
+        }
+        self
     }
 }
 
