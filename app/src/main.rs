@@ -1,1 +1,3 @@
-fn main() { bellwether_cli::main() }
+fn main() {
+    bellwether_cli::main()
+}
