@@ -1,1 +1,3 @@
-//! Under construction.
+//! A site on disk.
+
+pub mod scan;
