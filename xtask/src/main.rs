@@ -10,6 +10,7 @@ mod bench;
 mod check;
 mod corpus;
 mod packages;
+mod random;
 mod shell;
 mod source;
 mod test;

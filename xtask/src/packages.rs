@@ -39,6 +39,8 @@ pub(crate) const FOR_BENCH: &[Tool] = &[
     tool("casync", "casync"),
     tool("rsync", "rsync"),
     tool("b3sum", "b3sum"),
+    tool("tar", "tar"),
+    tool("find", "findutils"),
 ];
 
 /// Installs what is missing, where we may. Never an error: the user of a tool knows best what its absence means.
@@ -62,6 +64,21 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// `package version`, for every tool that is there.
+pub(crate) fn versions(tools: &[Tool]) -> Vec<String> {
+    let version = |tool: &Tool| {
+        let mut query = shell::command(["dpkg-query", "-W", "-f=${Version}", tool.package]);
+        shell::read(&mut query)
+            .map(|version| format!("{} {version}", tool.package))
+            .ok()
+    };
+    tools
+        .iter()
+        .filter(|tool| shell::found(tool.program).is_some())
+        .filter_map(version)
+        .collect()
 }
 
 fn missing(tools: &[Tool]) -> Vec<&'static str> {
