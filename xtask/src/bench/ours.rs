@@ -1,0 +1,209 @@
+//! Our own side, through the command line as its users have it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::cost::{self, Cost};
+use crate::shell;
+
+#[derive(Debug)]
+pub(super) struct Ours {
+    binary: PathBuf,
+}
+
+/// Where a site lives.
+#[derive(Debug)]
+pub(super) struct Site {
+    root: PathBuf,
+}
+
+impl Site {
+    const NAME: &str = "bench";
+
+    pub(super) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn live(&self) -> PathBuf {
+        self.root.join(Self::NAME).join("live")
+    }
+}
+
+impl Ours {
+    /// The release binary of this workspace, built now; or another, for comparing two builds.
+    pub(super) fn new(binary: Option<PathBuf>) -> Result<Self> {
+        if let Some(binary) = binary {
+            let binary = binary
+                .canonicalize()
+                .with_context(|| format!("no binary at {}", binary.display()))?;
+            return Ok(Self { binary });
+        }
+        let words = [
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "bellwether",
+            "--message-format=json-render-diagnostics",
+        ];
+        let messages = shell::read(shell::cargo().args(words))?;
+        // Cargo says where it put the binary: the target folder may have been moved by a setting.
+        let executable = |line: &str| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            (message["target"]["name"] == "bellwether")
+                .then(|| message["executable"].as_str().map(PathBuf::from))?
+        };
+        let binary = messages
+            .lines()
+            .find_map(executable)
+            .context("cargo built no binary")?;
+        Ok(Self { binary })
+    }
+
+    /// A pair of keys; the signing one, made once a run.
+    pub(super) fn signing_key(&self, folder: &Path) -> Result<PathBuf> {
+        self.key(folder, "signing")
+    }
+
+    pub(super) fn encryption_key(&self, folder: &Path) -> Result<PathBuf> {
+        self.key(folder, "encryption")
+    }
+
+    fn key(&self, folder: &Path, kind: &str) -> Result<PathBuf> {
+        let prefix = folder.join(kind);
+        let key = folder.join(format!("{kind}.key"));
+        if !key.exists() {
+            shell::read(self.content("keygen").arg(kind).arg("--out").arg(&prefix))?;
+        }
+        Ok(key)
+    }
+
+    pub(super) fn plan(&self, old: &Path, new: &Path, out: &Path, effort: &str) -> Command {
+        let mut command = self.content("plan");
+        command
+            .arg("--old")
+            .arg(old)
+            .arg("--new")
+            .arg(new)
+            .arg("--out")
+            .arg(out)
+            .args(["--effort", effort]);
+        command
+    }
+
+    pub(super) fn stage(&self, assignment: &Path, site: &Site) -> Command {
+        let mut command = self.content("stage");
+        command.arg(assignment);
+        of_site(&mut command, site).arg("--allow-unsigned");
+        command
+    }
+
+    /// Stages and says which version is now staged.
+    pub(super) fn staged(&self, assignment: &Path, site: &Site) -> Result<String> {
+        let printed = shell::read(&mut self.stage(assignment, site))?;
+        let reply: Value = serde_json::from_str(printed.trim())?;
+        let version = reply["version"]
+            .as_str()
+            .or_else(|| reply["staged"].as_str());
+        Ok(version
+            .with_context(|| format!("stage named no version: {printed}"))?
+            .to_owned())
+    }
+
+    pub(super) fn commit(&self, site: &Site, version: Option<&str>) -> Command {
+        let mut command = self.content("commit");
+        command.args(version);
+        of_site(&mut command, site);
+        command
+    }
+
+    pub(super) fn rollback(&self, site: &Site, version: &str) -> Command {
+        let mut command = self.content("rollback");
+        command.args(["--to", version]);
+        of_site(&mut command, site);
+        command
+    }
+
+    pub(super) fn scan(&self, tree: &Path) -> Command {
+        let mut command = self.content("scan");
+        command.arg(tree);
+        command
+    }
+
+    /// Brings a site to this tree, unmeasured.
+    pub(super) fn publish(&self, tree: &Path, site: &Site, folder: &Path) -> Result<String> {
+        let nothing = folder.join("nothing");
+        std::fs::create_dir_all(&nothing)?;
+        let assignment = folder.join("whole.assignment");
+        shell::read(&mut self.plan(&nothing, tree, &assignment, "fast"))?;
+        let version = self.staged(&assignment, site)?;
+        shell::read(&mut self.commit(site, None))?;
+        std::fs::remove_file(&assignment)?;
+        Ok(version)
+    }
+
+    /// Whether the assignment makes of `old` exactly `new`, modes, times and links included.
+    pub(super) fn verify(
+        &self,
+        old: &Path,
+        new: &Path,
+        assignment: &Path,
+        folder: &Path,
+    ) -> Result<()> {
+        let site = Site::at(folder.join("verify"));
+        std::fs::create_dir_all(&site.root)?;
+        self.publish(old, &site, folder)?;
+        self.staged(assignment, &site)?;
+        shell::read(&mut self.commit(&site, None))?;
+        let words = [
+            "rsync",
+            "--dry-run",
+            "--archive",
+            "--checksum",
+            "--delete",
+            "--itemize-changes",
+            "--omit-dir-times",
+        ];
+        let live = site.live();
+        let differences = shell::read(shell::command(words).arg(slash(new)).arg(slash(&live)))?;
+        ensure!(
+            differences.is_empty(),
+            "{} differs from the new tree:\n{differences}",
+            live.display()
+        );
+        std::fs::remove_dir_all(&site.root)?;
+        Ok(())
+    }
+
+    fn content(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(["--output", "json", "content", verb]);
+        command
+    }
+}
+
+fn of_site<'a>(command: &'a mut Command, site: &Site) -> &'a mut Command {
+    command
+        .arg("--root")
+        .arg(&site.root)
+        .args(["--site", Site::NAME])
+}
+
+/// To rsync a folder with a slash is what lies in it.
+fn slash(folder: &Path) -> PathBuf {
+    folder.join("")
+}
+
+/// Measures a command of ours that leaves a file behind.
+pub(super) fn sized(command: &mut Command, out: &Path) -> Result<(u64, Cost)> {
+    let cost = cost::of(command)?;
+    Ok((
+        out.metadata()
+            .with_context(|| format!("no {}", out.display()))?
+            .len(),
+        cost,
+    ))
+}
