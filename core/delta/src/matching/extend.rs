@@ -20,6 +20,7 @@ pub(super) fn settle(
     start: usize,
     end: usize,
     seeds: &[Run],
+    keep: usize,
     runs: &mut Vec<Run>,
 ) {
     let mut last: Option<Run> = None;
@@ -47,11 +48,11 @@ pub(super) fn settle(
             }
             None => seed.grow_front(before),
         }
-        runs.extend(last.replace(seed));
+        runs.extend(last.replace(seed).filter(|run| run.len >= keep));
     }
     if let Some(mut run) = last {
         run.len += forward(&base[run.base_end()..], &new[run.new_end()..end]);
-        runs.push(run);
+        runs.extend(Some(run).filter(|run| run.len >= keep));
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Grain {
     pub(super) stride: usize,
     /// How many candidates a look-up may look at.
     pub(super) depth: usize,
+    /// A run that does not grow to this many bytes costs more than it saves.
+    pub(super) keep: usize,
 }
 
 /// An index of a range of the base. Its tables are kept from one range to the next.

@@ -47,12 +47,12 @@ pub fn match_segment(effort: Effort, base: &[u8], new: &[u8], pairs: &[Pair]) ->
         seeker.seek(new_range, base_range, grain, &mut runs);
     }
     if !covered_by_one_pair(pairs, base.len()) {
+        seeker.forget();
         let grain = tactics.whole.for_base(base.len());
         runs = fill_gaps(runs, new.len(), grain.window * 2, |gap, _, found| {
             seeker.seek_anywhere(gap, 0..base.len(), grain, found);
         });
     }
-    seeker.forget();
     if let Some(near) = tactics.near {
         runs = fill_gaps(runs, new.len(), near.window * 2, |gap, around, found| {
             let Some(range) = neighbourhood(around, gap.len(), base.len()) else {
@@ -109,28 +109,29 @@ struct Tactics {
 
 impl Tactics {
     fn of(effort: Effort) -> Self {
-        let grain = |window, stride, depth| Grain {
+        let grain = |window, stride, depth, keep| Grain {
             window,
             stride,
             depth,
+            keep,
         };
         match effort {
             Effort::Fast => Self {
-                pair: grain(16, 4, 1),
-                whole: grain(24, 8, 1),
+                pair: grain(16, 4, 1, 20),
+                whole: grain(24, 8, 1, 32),
                 near: None,
                 patience: 6,
             },
             Effort::Default => Self {
-                pair: grain(12, 2, 4),
-                whole: grain(16, 4, 4),
-                near: Some(grain(8, 1, 4)),
+                pair: grain(12, 2, 4, 16),
+                whole: grain(16, 4, 4, 32),
+                near: Some(grain(8, 1, 4, 12)),
                 patience: 10,
             },
             Effort::Max => Self {
-                pair: grain(8, 1, 16),
-                whole: grain(12, 1, 16),
-                near: Some(grain(6, 1, 16)),
+                pair: grain(8, 1, 16, 12),
+                whole: grain(12, 1, 16, 24),
+                near: Some(grain(6, 1, 16, 8)),
                 patience: 16,
             },
         }

@@ -1,7 +1,7 @@
 //! Finding exact seeds.
 
 use super::Run;
-use super::compare::{differ_by_more, prefix_len, suffix_len};
+use super::compare::{differ_by_more, prefix_len, repeat_len, suffix_len};
 use super::extend::{exact, settle};
 use super::index::{Grain, Index};
 use std::ops::Range;
@@ -12,6 +12,9 @@ const SAME_DIAGONAL_MIN: usize = 8;
 
 /// How many more bytes another diagonal must get right than the present one, to be preferred.
 const BETTER_BY: usize = 8;
+
+/// So many equal bytes in a row are cheaper as literals than lined up with an equal row elsewhere.
+const REPEAT_MIN: usize = 16;
 
 /// Looks for seeds in one segment.
 #[derive(Debug)]
@@ -98,14 +101,16 @@ impl<'a> Seeker<'a> {
                 self.index.fill(self.base, base_range.clone(), grain);
                 self.filled = true;
             }
+            let repeat = repeat_len(&new[at..]);
             match self.look_up(new, at, opposite, grain) {
-                Some(seed) => {
+                Some(seed) if seed.len > repeat || repeat < REPEAT_MIN => {
                     diagonal = Some(seed.diagonal());
                     at = seed.new_end();
                     self.push(seed, range.start);
                     misses = 0;
                 }
-                None => {
+                _ if repeat >= REPEAT_MIN => at += repeat - REPEAT_MIN / 2,
+                _ => {
                     misses += 1;
                     at += 1 + (misses >> self.patience);
                 }
@@ -117,6 +122,7 @@ impl<'a> Seeker<'a> {
             range.start,
             range.end,
             &self.seeds,
+            grain.keep,
             runs,
         );
     }
