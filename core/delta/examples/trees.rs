@@ -59,6 +59,24 @@ fn measure(name: &str, effort: Effort, segments: &[Segment]) {
         .map(|segment| match_segment(effort, &segment.base, &segment.new, &segment.pairs))
         .collect();
     let matched = cpu_seconds();
+    if let Ok(n) = std::env::var("SEG") {
+        let n: usize = n.parse().unwrap();
+        let s = &segments[n];
+        let mut at = 0;
+        let mut exp = 0i64;
+        for m in &matches[n] {
+            let l = &s.new[at..at + m.literal_len as usize];
+            println!(
+                "{at} lit {} len {} skip {} {:?}",
+                l.len(),
+                m.len,
+                m.base_start as i64 - exp,
+                String::from_utf8_lossy(&l[..l.len().min(60)])
+            );
+            exp = m.base_start as i64 + m.len as i64;
+            at += l.len() + m.len as usize;
+        }
+    }
     if std::env::var("DBG").is_ok() {
         for (s, m) in segments.iter().zip(&matches) {
             println!(

@@ -9,7 +9,7 @@ use super::compare::word;
 use std::ops::Range;
 
 /// How a base is indexed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Grain {
     /// Bytes in a window; at least 4.
     pub(super) window: usize,
@@ -17,8 +17,6 @@ pub(super) struct Grain {
     pub(super) stride: usize,
     /// How many candidates a look-up may look at.
     pub(super) depth: usize,
-    /// A run that does not grow to this many bytes costs more than it saves.
-    pub(super) keep: usize,
 }
 
 /// An index of a range of the base. Its tables are kept from one range to the next.
