@@ -92,7 +92,13 @@ impl GroupEncoder {
             }
             match self.codec {
                 Codec::Stored => out.extend_from_slice(part),
-                Codec::Zstd { .. } => compress(&mut self.stream, part, out),
+                Codec::Zstd { .. } => {
+                    let a = out.len();
+                    compress(&mut self.stream, part, out);
+                    if std::env::var("DBG").is_ok() {
+                        print!(" {}->{}", part.len(), out.len() - a);
+                    }
+                }
             }
         }
     }

@@ -48,6 +48,15 @@ pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+/// How often the first byte is repeated from the front on.
+#[inline]
+pub(super) fn repeat_len(bytes: &[u8]) -> usize {
+    match bytes {
+        [] => 0,
+        [_, rest @ ..] => 1 + prefix_len(bytes, rest),
+    }
+}
+
 /// Whether more than `limit` of the bytes that lie opposite each other differ.
 #[inline]
 pub(super) fn differ_by_more(a: &[u8], b: &[u8], limit: usize) -> bool {

@@ -9,7 +9,7 @@ use super::compare::word;
 use std::ops::Range;
 
 /// How a base is indexed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Grain {
     /// Bytes in a window; at least 4.
     pub(super) window: usize,
