@@ -4,7 +4,7 @@
 //! task, which reads contents through [`Contents`]; groups may be coded on any threads, and the
 //! result does not depend on it.
 
-use bellwether_delta::{Codec, Effort, Pair, match_segment};
+use bellwether_delta::{Codec, Effort, Pair, match_segment, pairs_at_home};
 use bellwether_types::TreePath;
 
 use crate::assignment::{BaseRange, GroupSpec, Limits, SegmentSpec, SegmentWriter, cut};
@@ -171,7 +171,10 @@ impl<'m> Update<'m> {
                 spec.base = self.search(&spec, &new, contents)?;
             }
             read_base(&spec.base, contents, &mut base)?;
-            let pairs = pairs(&spec, &self.writes);
+            let pairs = match spec.search {
+                true => searched_pairs(&spec, &self.writes, new.len()),
+                false => pairs(&spec, &self.writes),
+            };
             let matches = match_segment(self.coding.effort, &base, &new, &pairs);
             writer.segment(&spec, &base, &new, &matches);
             progress(new.len() as u64);
@@ -233,35 +236,50 @@ fn read_base<C: Contents>(
     Ok(())
 }
 
-/// Which runs of the new bytes have a base of their own among the base bytes.
+/// Which runs of the new bytes have a base of their own among the base bytes, which are whole
+/// files.
 fn pairs(spec: &SegmentSpec, writes: &[WriteFile]) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    let mut ranges = spec.base.iter().scan(0, |end, range| {
-        let start = *end;
-        *end += range.len as u32;
-        Some((start, range))
-    });
-    let mut range = ranges.next();
-    let mut new_start = 0;
+    let (mut new_start, mut base_end) = (0, 0);
+    let mut ranges = spec.base.iter();
+    let mut last: Option<(u32, &BaseRange)> = None;
     for piece in &spec.pieces {
         let new_len = piece.len as u32;
-        let own = writes[piece.write].base.as_ref();
-        if own.is_some() && range.is_some_and(|(_, range)| Some(&range.path) != own) {
-            range = ranges.next();
-        }
-        if let Some((start, range)) = range
-            && Some(&range.path) == own
-        {
-            // The same place in the old file, as far as it is named.
-            let skipped = piece.offset.saturating_sub(range.offset).min(range.len) as u32;
-            pairs.push(Pair {
-                new_start,
-                new_len,
-                base_start: start + skipped,
-                base_len: range.len as u32 - skipped,
-            });
+        if let Some(own) = &writes[piece.write].base {
+            if last.is_none_or(|(_, range)| range.path != *own) {
+                last = ranges.next().map(|range| (base_end, range));
+                base_end += last.map_or(0, |(_, range)| range.len as u32);
+            }
+            if let Some((start, range)) = last {
+                // From the same place of the old file on.
+                let skipped = piece.offset.min(range.len) as u32;
+                pairs.push(Pair {
+                    new_start,
+                    new_len,
+                    base_start: start + skipped,
+                    base_len: range.len as u32 - skipped,
+                });
+            }
         }
         new_start += new_len;
     }
     pairs
+}
+
+/// The same for a slice of one large file, of whose base there are ranges among the base bytes.
+fn searched_pairs(spec: &SegmentSpec, writes: &[WriteFile], new_len: usize) -> Vec<Pair> {
+    let Some(piece) = spec.pieces.first() else {
+        return Vec::new();
+    };
+    let Some(own) = &writes[piece.write].base else {
+        return Vec::new();
+    };
+    // Only one file matters: its number is 0, that of any other 1.
+    let ranges = spec.base.iter().map(|range| bellwether_delta::BaseRange {
+        file: u32::from(range.path != *own),
+        offset: range.offset,
+        len: range.len,
+    });
+    let ranges: Vec<_> = ranges.collect();
+    pairs_at_home(&ranges, (0, piece.offset), new_len as u32)
 }

@@ -1,3 +1,4 @@
 //! A site on disk.
 
+pub mod publish;
 pub mod scan;

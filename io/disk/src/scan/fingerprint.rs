@@ -37,7 +37,7 @@ pub struct Fingerprints {
 const RECENT: Duration = Duration::from_secs(2);
 
 impl Fingerprint {
-    pub(super) fn of(stat: &Statx) -> Self {
+    pub(crate) fn of(stat: &Statx) -> Self {
         let time = |seconds, nanoseconds| Timestamp {
             seconds,
             nanoseconds,
