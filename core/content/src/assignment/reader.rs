@@ -29,10 +29,10 @@ pub enum OpenError {
     #[error("has a header of {0} bytes, which is too long")]
     HeaderLen(u32),
     /// Nobody signed it, and a signature is needed.
-    #[error("is not signed, and only assignments of key {trusted} are trusted here")]
+    #[error("is not signed, and only key {trusted} is trusted here")]
     Unsigned {
         /// Who is trusted.
-        trusted: KeyId,
+        trusted: KeyIds,
     },
     /// Somebody else signed it.
     #[error("is signed with key {signer}; trusted here is key {trusted}")]
@@ -40,7 +40,7 @@ pub enum OpenError {
         /// Who signed.
         signer: KeyId,
         /// Who is trusted.
-        trusted: KeyId,
+        trusted: KeyIds,
     },
     /// Signature or hash of header, block hashes and trailer do not hold.
     #[error("was changed after it was sealed: fetch it again from its source")]
@@ -71,6 +71,17 @@ pub enum OpenError {
     LeftOver,
 }
 
+/// Keys, as an error names them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyIds(pub Vec<KeyId>);
+
+impl fmt::Display for KeyIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<_> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&ids.join(" or "))
+    }
+}
+
 /// An assignment whose header, block hashes and commands are proved.
 #[derive(Debug)]
 pub struct Opened<R> {
@@ -88,7 +99,7 @@ pub struct Opened<R> {
 /// See [`OpenError`]; no byte beyond what is needed to tell has been read.
 pub fn open<R: Read>(
     mut input: R,
-    trust: Trust,
+    trust: &Trust,
     key: Option<&ContentKey>,
 ) -> Result<Opened<R>, OpenError> {
     let mut fixed = [0; 8];
@@ -146,16 +157,17 @@ pub fn open<R: Read>(
     })
 }
 
-fn check_signer(signer: Option<PublicKey>, trust: Trust) -> Result<(), OpenError> {
-    match (signer, trust) {
-        (_, Trust::Anyone) => Ok(()),
-        (Some(signer), Trust::Key(trusted)) if signer == trusted => Ok(()),
-        (Some(signer), Trust::Key(trusted)) => Err(OpenError::Untrusted {
+fn check_signer(signer: Option<PublicKey>, trust: &Trust) -> Result<(), OpenError> {
+    let Trust::Keys(trusted) = trust else {
+        return Ok(());
+    };
+    let ids = || KeyIds(trusted.iter().map(PublicKey::id).collect());
+    match signer {
+        None => Err(OpenError::Unsigned { trusted: ids() }),
+        Some(signer) if trusted.contains(&signer) => Ok(()),
+        Some(signer) => Err(OpenError::Untrusted {
             signer: signer.id(),
-            trusted: trusted.id(),
-        }),
-        (None, Trust::Key(trusted)) => Err(OpenError::Unsigned {
-            trusted: trusted.id(),
+            trusted: ids(),
         }),
     }
 }

@@ -4,10 +4,10 @@ use bellwether_types::Hash;
 use bellwether_wire::{PublicKey, SIGNATURE_LEN, SigningKey};
 
 /// Whose assignments are accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
-    /// Those of one control server.
-    Key(PublicKey),
+    /// Those of the control group; several while its key is being changed.
+    Keys(Vec<PublicKey>),
     /// Anybody's; a signature that is there must still hold.
     Anyone,
 }

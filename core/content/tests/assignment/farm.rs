@@ -193,7 +193,7 @@ pub enum ReadError {
 pub fn read(
     base: &Farm,
     parts: &[Vec<u8>],
-    trust: Trust,
+    trust: &Trust,
     key: Option<&ContentKey>,
 ) -> Result<(BTreeMap<TreePath, Vec<u8>>, Manifest), ReadError> {
     let mut tree = Tree::new(&base.manifest);

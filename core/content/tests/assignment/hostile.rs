@@ -15,12 +15,12 @@ fn small() -> (Farm, Farm) {
     (base, target)
 }
 
-fn both_ways(check: impl Fn(&Farm, &[u8], Trust, Option<&ContentKey>)) {
+fn both_ways(check: impl Fn(&Farm, &[u8], &Trust, Option<&ContentKey>)) {
     let (base, target) = small();
     let signing = SigningKey::from_seed([1; 32]);
     let content_key = ContentKey::from_bytes([2; 32]);
     let plain = make(&base, &target, &Making::default());
-    check(&base, &plain[0], Trust::Anyone, None);
+    check(&base, &plain[0], &Trust::Anyone, None);
     let making = Making {
         signing: Some(&signing),
         content_key: Some(&content_key),
@@ -30,11 +30,11 @@ fn both_ways(check: impl Fn(&Farm, &[u8], Trust, Option<&ContentKey>)) {
     check(
         &base,
         &sealed[0],
-        Trust::Key(signing.public()),
+        &Trust::Keys(vec![signing.public()]),
         Some(&content_key),
     );
     // Without a key to compare with, the signature that is there must still hold.
-    check(&base, &sealed[0], Trust::Anyone, Some(&content_key));
+    check(&base, &sealed[0], &Trust::Anyone, Some(&content_key));
 }
 
 /// INTERP-07, ASSIGN-05.
@@ -92,13 +92,13 @@ fn only_the_trusted_key_is_trusted() {
     };
     let forged = make(&base, &target, &making);
     let unsigned = make(&base, &target, &Making::default());
-    let trust = Trust::Key(ours.public());
+    let trust = Trust::Keys(vec![ours.public()]);
     assert!(matches!(
-        read(&base, &forged, trust, None),
+        read(&base, &forged, &trust, None),
         Err(ReadError::Open(OpenError::Untrusted { .. }))
     ));
     assert!(matches!(
-        read(&base, &unsigned, trust, None),
+        read(&base, &unsigned, &trust, None),
         Err(ReadError::Open(OpenError::Unsigned { .. }))
     ));
 }
@@ -113,11 +113,11 @@ fn a_missing_or_wrong_content_key_is_said() {
     };
     let sealed = make(&base, &target, &making);
     assert!(matches!(
-        read(&base, &sealed, Trust::Anyone, None),
+        read(&base, &sealed, &Trust::Anyone, None),
         Err(ReadError::Open(OpenError::KeyNeeded))
     ));
     assert!(matches!(
-        read(&base, &sealed, Trust::Anyone, Some(&theirs)),
+        read(&base, &sealed, &Trust::Anyone, Some(&theirs)),
         Err(ReadError::Open(OpenError::Unseal(..)))
     ));
 }
@@ -133,7 +133,7 @@ fn another_base_is_refused() {
     ]));
     for other in [other, Farm::default()] {
         assert!(matches!(
-            read(&other, &parts, Trust::Anyone, None),
+            read(&other, &parts, &Trust::Anyone, None),
             Err(ReadError::Base)
         ));
     }

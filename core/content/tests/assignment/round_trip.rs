@@ -35,7 +35,7 @@ fn target() -> Farm {
     ]))
 }
 
-fn travels(base: &Farm, target: &Farm, making: &Making<'_>, trust: Trust) -> usize {
+fn travels(base: &Farm, target: &Farm, making: &Making<'_>, trust: &Trust) -> usize {
     let parts = make(base, target, making);
     let (written, manifest) = read(base, &parts, trust, making.content_key).unwrap();
     assert_eq!(manifest, target.manifest);
@@ -57,16 +57,16 @@ fn what_arrives_is_what_was_meant() {
             (None, Some(&content_key)),
             (Some(&signing), Some(&content_key)),
         ] {
-            let trust = signing.map_or(Trust::Anyone, |key| Trust::Key(key.public()));
+            let trust = signing.map_or(Trust::Anyone, |key| Trust::Keys(vec![key.public()]));
             let making = Making {
                 effort,
                 signing,
                 content_key,
                 ..Making::default()
             };
-            travels(&base(), &target(), &making, trust);
-            travels(&Farm::default(), &target(), &making, trust);
-            travels(&target(), &target(), &making, trust);
+            travels(&base(), &target(), &making, &trust);
+            travels(&Farm::default(), &target(), &making, &trust);
+            travels(&target(), &target(), &making, &trust);
         }
     }
 }
@@ -78,7 +78,7 @@ fn a_small_edit_sends_few_bytes() {
     let before = Farm::new(&Files::from([("big", content.clone())]));
     content[4_000_000] ^= 1;
     let after = Farm::new(&Files::from([("big", content)]));
-    let len = travels(&before, &after, &Making::default(), Trust::Anyone);
+    let len = travels(&before, &after, &Making::default(), &Trust::Anyone);
     assert!(len < 600, "{len}");
 }
 
@@ -101,7 +101,7 @@ fn files_may_shrink_grow_and_shift() {
                 &farm(before),
                 &farm(after),
                 &Making::default(),
-                Trust::Anyone,
+                &Trust::Anyone,
             );
         }
     }
@@ -122,7 +122,7 @@ fn a_large_update_is_split_at_the_limit() {
     let parts = make(&Farm::default(), &after, &making);
     assert!(parts.len() >= 10, "{}", parts.len());
     assert!(parts.iter().all(|part| part.len() as u64 <= limit));
-    let (written, manifest) = read(&Farm::default(), &parts, Trust::Anyone, None).unwrap();
+    let (written, manifest) = read(&Farm::default(), &parts, &Trust::Anyone, None).unwrap();
     assert_eq!(manifest, after.manifest);
     assert!(
         written
@@ -132,10 +132,10 @@ fn a_large_update_is_split_at_the_limit() {
     // Without a part, or in another order, nothing comes out.
     let mut missing = parts.clone();
     missing.remove(3);
-    assert!(read(&Farm::default(), &missing, Trust::Anyone, None).is_err());
+    assert!(read(&Farm::default(), &missing, &Trust::Anyone, None).is_err());
     let mut swapped = parts;
     swapped.swap(4, 5);
-    assert!(read(&Farm::default(), &swapped, Trust::Anyone, None).is_err());
+    assert!(read(&Farm::default(), &swapped, &Trust::Anyone, None).is_err());
 }
 
 /// COMP-01, COMP-02, COMP-03, ASSIGN-06: what is not to be compressed is there as it is, beside
@@ -160,7 +160,7 @@ fn types_that_are_not_to_be_compressed_are_sent_as_they_are() {
     };
     assert!(contains(&page));
     assert!(parts[0].len() < page.len() * 5 / 4);
-    travels(&Farm::default(), &farm, &making, Trust::Anyone);
+    travels(&Farm::default(), &farm, &making, &Trust::Anyone);
 }
 
 /// CRYPT-01.
@@ -190,7 +190,7 @@ fn encrypted_content_and_names_are_not_to_be_seen() {
 fn a_rewritten_file_costs_no_more_than_itself() {
     let before = Farm::new(&Files::from([("f", noise(1, 1_000_000))]));
     let after = Farm::new(&Files::from([("f", noise(2, 1_000_000))]));
-    let len = travels(&before, &after, &Making::default(), Trust::Anyone);
+    let len = travels(&before, &after, &Making::default(), &Trust::Anyone);
     assert!(len < 1_001_500, "{len}");
 }
 
@@ -210,7 +210,7 @@ fn renames_cost_little() {
     };
     let numbered = tree(&|i| format!("assets/{i:05}.css"));
     let moved = tree(&|i| format!("static/{i:05}.css"));
-    let len = travels(&numbered, &moved, &Making::default(), Trust::Anyone);
+    let len = travels(&numbered, &moved, &Making::default(), &Trust::Anyone);
     assert!(len <= 4096, "{len}");
 
     let random_name = |i: usize| -> String {
@@ -223,7 +223,7 @@ fn renames_cost_little() {
     let renamed = tree(&random_name);
     let names: String = (0..10_000).map(|i| random_name(i) + "\n").collect();
     let names_len = zstd::bulk::compress(names.as_bytes(), 19).unwrap().len();
-    let len = travels(&numbered, &renamed, &Making::default(), Trust::Anyone);
+    let len = travels(&numbered, &renamed, &Making::default(), &Trust::Anyone);
     assert!(
         len <= names_len + 100 * 1000,
         "{len}, names alone {names_len}"
