@@ -117,7 +117,12 @@ struct Tactics {
     patience: u32,
 }
 
-fn env(n: &str, d: u32) -> u32 { std::env::var(n).ok().and_then(|v| v.parse().ok()).unwrap_or(d) }
+fn env(n: &str, d: u32) -> u32 {
+    std::env::var(n)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(d)
+}
 impl Tactics {
     fn of(effort: Effort) -> Self {
         let grain = |window, stride, depth| Grain {

@@ -1,9 +1,9 @@
 //! Finding exact seeds.
 
-use super::{Run, Tactics};
 use super::compare::{differ_by_more, equal_in_32, prefix_len, repeat_len, suffix_len};
 use super::extend::{Thrift, exact, settle};
 use super::index::{Grain, Index};
+use super::{Run, Tactics};
 use std::ops::Range;
 
 /// Bytes that must agree for a seed on the diagonal of the seed before it: such a seed costs
