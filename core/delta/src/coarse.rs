@@ -131,8 +131,13 @@ impl CoarseIndex {
             (file.start << self.unit_log) + offset.min(file.len)
         });
         let trail = self.trail(new, home);
-        let spans = self.spans(&trail, new.len() as u64, home);
-        self.within_budget(spans, len_max)
+        let seen = self.seen(&trail);
+        let silent = self.silent(&trail, new.len() as u64, home);
+        let all = merge([&seen[..], &silent].concat(), JOIN_LEN);
+        if total_len(&all) <= len_max {
+            return self.in_files(&all);
+        }
+        self.in_files(&within_budget(seen, silent, len_max))
     }
 
     /// Which file's content the slice has most anchors in common with, and how many; of equals
@@ -212,56 +217,51 @@ impl CoarseIndex {
         trail
     }
 
-    /// Stretches of the line that the trail touches, with some margin, and what lies opposite to
-    /// where the slice left no trail; each with the number of anchors that speak for it.
-    fn spans(&self, trail: &[Step], new_len: u64, home: Option<u64>) -> Vec<Span> {
-        let margin = (4u64 << self.spacing_log).max(1024);
-        // Without an anchor for so long, the content is new, edited all over, or too plain.
-        let silence = 4 * margin;
-        let mut spans: Vec<Span> = trail
-            .iter()
-            .map(|step| Span {
-                bytes: step.base.saturating_sub(margin)..step.base + margin,
-                votes: 1,
-            })
-            .collect();
-        let mut before = Step {
-            new: 0,
-            base: home.unwrap_or(0),
+    /// How far beyond an anchor content is likely to go on.
+    fn margin(&self) -> u64 {
+        (4u64 << self.spacing_log).max(1024)
+    }
+
+    /// Stretches of the line that the trail touches, with some margin.
+    fn seen(&self, trail: &[Step]) -> Vec<Span> {
+        let margin = self.margin();
+        let around = |step: &Step| Span {
+            bytes: step.base.saturating_sub(margin)..step.base + margin,
+            votes: 1,
         };
+        let mut spans = merge(trail.iter().map(around).collect(), margin);
+        // One anchor alone may agree by chance, and is short in any case.
+        spans.retain(|span| span.votes > 1);
+        spans
+    }
+
+    /// What lies opposite to where the slice left no trail: it may be edited all over, or too
+    /// plain for anchors.
+    fn silent(&self, trail: &[Step], new_len: u64, home: Option<u64>) -> Vec<Span> {
+        let margin = self.margin();
+        let mut spans = Vec::new();
+        let mut before = home.map(|base| Step { new: 0, base });
         let end = Step {
             new: new_len,
             base: 0,
         };
-        for (number, after) in trail.iter().chain([&end]).enumerate() {
-            let quiet = before.new..after.new;
-            if quiet.end - quiet.start > silence {
-                if number > 0 || home.is_some() {
-                    let len = quiet.end - quiet.start;
-                    spans.push(Span {
-                        bytes: before.base..before.base + len + margin,
-                        votes: 0,
-                    });
-                }
-                if let Some(home) = home {
-                    spans.push(Span {
-                        bytes: home + quiet.start..home + quiet.end,
-                        votes: 0,
-                    });
-                }
+        for after in trail.iter().chain([&end]) {
+            let quiet = before.map_or(0, |before| before.new)..after.new;
+            let len = quiet.end - quiet.start;
+            if len > 4 * margin {
+                let onward = before.map(|before| before.base..before.base + len + margin);
+                let at_home = home.map(|home| home + quiet.start..home + quiet.end);
+                let both = onward.into_iter().chain(at_home);
+                spans.extend(both.map(|bytes| Span { bytes, votes: 0 }));
             }
-            before = *after;
+            before = Some(*after);
         }
-        let mut spans = merge(spans, margin.max(JOIN_LEN));
-        // One anchor alone may agree by chance, and is short in any case.
-        spans.retain(|span| span.votes != 1);
         spans
     }
 
-    /// The spans as ranges of files; when they are too much, those with the fewest votes for
-    /// their length are left out.
-    fn within_budget(&self, spans: Vec<Span>, len_max: u64) -> Vec<BaseRange> {
-        let mut ranges: Vec<(u64, BaseRange)> = Vec::new();
+    /// Stretches of the line as ranges of files.
+    fn in_files(&self, spans: &[Span]) -> Vec<BaseRange> {
+        let mut ranges = Vec::new();
         for span in spans {
             let first = self.file_at(span.bytes.start) as usize;
             for (number, file) in self.files.iter().enumerate().skip(first) {
@@ -273,27 +273,15 @@ impl CoarseIndex {
                 let end = span.bytes.end.min(file_start + file.len);
                 if start < end {
                     let offset = start - file_start;
-                    let range = BaseRange {
+                    ranges.push(BaseRange {
                         file: number as u32,
                         offset,
                         len: end - start,
-                    };
-                    ranges.push((span.votes, range));
+                    });
                 }
             }
         }
-        ranges.sort_by_key(|&(votes, range)| std::cmp::Reverse((votes << 24) / range.len));
-        let mut left = len_max;
-        let mut kept: Vec<BaseRange> = ranges
-            .into_iter()
-            .filter_map(|(_, range)| {
-                let len = range.len.min(left);
-                left -= len;
-                (len > 0).then_some(BaseRange { len, ..range })
-            })
-            .collect();
-        kept.sort_unstable();
-        kept
+        ranges
     }
 
     /// All anchors with the fingerprint of `hash`, in order of place.
@@ -356,7 +344,31 @@ struct Step {
 #[derive(Debug, Clone)]
 struct Span {
     bytes: Range<u64>,
+    /// Anchors that speak for it.
     votes: u64,
+}
+
+impl Span {
+    fn len(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+}
+
+/// As many of the seen spans as fit, most votes for their length first, then silent ones.
+fn within_budget(mut seen: Vec<Span>, silent: Vec<Span>, len_max: u64) -> Vec<Span> {
+    seen.sort_by_key(|span| std::cmp::Reverse((span.votes << 24) / span.len()));
+    let mut left = len_max;
+    let mut kept = Vec::new();
+    for mut span in seen.into_iter().chain(silent) {
+        span.bytes.end = span.bytes.start + span.len().min(left);
+        left -= span.len();
+        kept.push(span);
+    }
+    merge(kept, 0)
+}
+
+fn total_len(spans: &[Span]) -> u64 {
+    spans.iter().map(Span::len).sum()
 }
 
 /// Sorted, and joined where they overlap or nearly do.
@@ -373,4 +385,180 @@ fn merge(mut spans: Vec<Span>, near: u64) -> Vec<Span> {
         }
     }
     merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::noise;
+
+    fn index(files: &[&[u8]]) -> CoarseIndex {
+        let mut index = CoarseIndex::new(files.iter().map(|file| file.len() as u64).sum());
+        for file in files {
+            index.add(*file).unwrap();
+        }
+        index.seal();
+        index
+    }
+
+    fn covers(ranges: &[BaseRange], file: u32, bytes: Range<u64>) -> bool {
+        ranges.iter().any(|range| {
+            range.file == file
+                && range.offset <= bytes.start
+                && range.offset + range.len >= bytes.end
+        })
+    }
+
+    fn total(ranges: &[BaseRange]) -> u64 {
+        ranges.iter().map(|range| range.len).sum()
+    }
+
+    #[test]
+    fn unchanged_content_names_its_own_place_and_little_else() {
+        let files: Vec<_> = (0..4).map(|seed| noise(seed, 1 << 20)).collect();
+        let index = index(&[&files[0], &files[1], &files[2], &files[3]]);
+        let slice = &files[2][300_000..500_000];
+        let ranges = index.ranges(slice, Some((2, 300_000)), 32 << 20);
+        assert!(covers(&ranges, 2, 300_000..500_000), "{ranges:?}");
+        assert!(total(&ranges) < 210_000, "{ranges:?}");
+    }
+
+    #[test]
+    fn blocks_are_found_wherever_they_came_from() {
+        let files: Vec<_> = (0..3).map(|seed| noise(seed, 1 << 20)).collect();
+        let index = index(&[&files[0], &files[1], &files[2]]);
+        let fresh = noise(99, 20_000);
+        let slice = [
+            &files[2][700_000..760_000],
+            &fresh,
+            &files[0][5_000..25_000],
+        ]
+        .concat();
+        let ranges = index.ranges(&slice, None, 32 << 20);
+        assert!(covers(&ranges, 2, 700_200..759_800), "{ranges:?}");
+        assert!(covers(&ranges, 0, 5_200..24_800), "{ranges:?}");
+        assert!(total(&ranges) < 200_000, "{ranges:?}");
+    }
+
+    #[test]
+    fn of_two_equal_places_the_one_at_home_is_named() {
+        let block = noise(1, 100_000);
+        let twice = [&block[..], &noise(2, 100_000), &block].concat();
+        let index = index(&[&twice]);
+        for home in [0, 200_000] {
+            let ranges = index.ranges(&block, Some((0, home)), 32 << 20);
+            assert!(covers(&ranges, 0, home..home + 100_000), "{ranges:?}");
+            assert!(total(&ranges) < 110_000, "{ranges:?}");
+        }
+    }
+
+    #[test]
+    fn content_edited_all_over_falls_back_to_its_home() {
+        let old = noise(1, 200_000);
+        let new: Vec<u8> = old
+            .iter()
+            .enumerate()
+            .map(|(at, b)| b ^ u8::from(at % 40 == 0))
+            .collect();
+        let ranges = index(&[&old]).ranges(&new, Some((0, 0)), 32 << 20);
+        assert!(covers(&ranges, 0, 0..200_000), "{ranges:?}");
+    }
+
+    #[test]
+    fn the_budget_is_kept_and_spent_on_what_the_slice_has_most_of() {
+        let file = noise(1, 2 << 20);
+        let index = index(&[&file]);
+        let slice = [
+            &file[1_000_000..1_400_000],
+            &noise(2, 1 << 20),
+            &file[100_000..102_000],
+        ]
+        .concat();
+        let ranges = index.ranges(&slice, Some((0, 0)), 420_000);
+        assert!(total(&ranges) <= 420_000);
+        assert!(covers(&ranges, 0, 1_001_000..1_399_000), "{ranges:?}");
+    }
+
+    #[test]
+    fn pairs_at_home_lie_opposite_each_other() {
+        let file = noise(1, 1 << 20);
+        let ranges = [
+            BaseRange {
+                file: 0,
+                offset: 0,
+                len: 1000,
+            },
+            BaseRange {
+                file: 0,
+                offset: 299_000,
+                len: 50_000,
+            },
+            BaseRange {
+                file: 0,
+                offset: 360_000,
+                len: 100_000,
+            },
+            BaseRange {
+                file: 1,
+                offset: 300_000,
+                len: 100_000,
+            },
+        ];
+        let base: Vec<u8> = ranges
+            .iter()
+            .flat_map(|range| &file[range.offset as usize..][..range.len as usize])
+            .copied()
+            .collect();
+        let new = &file[300_000..400_000];
+        let pairs = pairs_at_home(&ranges, (0, 300_000), new.len() as u32);
+        assert_eq!(pairs.len(), 2);
+        for pair in pairs {
+            let len = pair.new_len as usize;
+            let opposite = &base[pair.base_start as usize..][..len];
+            assert_eq!(&new[pair.new_start as usize..][..len], opposite);
+        }
+    }
+
+    #[test]
+    fn the_file_with_most_in_common_is_nearest() {
+        let files: Vec<_> = (0..20).map(|seed| noise(seed, 30_000)).collect();
+        let slices: Vec<&[u8]> = files.iter().map(|file| &file[..]).collect();
+        let index = index(&slices);
+        let new = [&files[3][..9_000], &files[17][5_000..20_000]].concat();
+        assert_eq!(index.nearest_file(&new).map(|(file, _)| file), Some(17));
+        assert_eq!(index.nearest_file(&noise(99, 30_000)), None);
+    }
+
+    #[test]
+    fn ten_gibibytes_take_less_than_150_mebibytes() {
+        let index = CoarseIndex::new(10 << 30);
+        assert!(index.anchors.capacity() * size_of::<u64>() <= 150 << 20);
+        let huge = CoarseIndex::new(1 << 50);
+        assert!(huge.anchors.capacity() * size_of::<u64>() <= 150 << 20);
+        assert!((1u64 << 50) >> huge.unit_log < 1 << PLACE_BITS);
+    }
+
+    #[test]
+    fn an_unreadable_file_is_reported_and_never_named() {
+        struct Torn;
+        impl Content for Torn {
+            fn len(&self) -> u64 {
+                1 << 20
+            }
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ReadError> {
+                if offset > 0 {
+                    return Err(ReadError {
+                        offset,
+                        cause: "torn".into(),
+                    });
+                }
+                buf.copy_from_slice(&noise(1, buf.len()));
+                Ok(())
+            }
+        }
+        let mut index = CoarseIndex::new(1 << 20);
+        assert_eq!(index.add(&Torn).unwrap_err().offset, 256 << 10);
+        index.seal();
+        assert_eq!(index.ranges(&noise(1, 200_000), None, 32 << 20), []);
+    }
 }

@@ -41,7 +41,7 @@ pub struct Pair {
 pub fn match_segment(effort: Effort, base: &[u8], new: &[u8], pairs: &[Pair]) -> Vec<Match> {
     assert!(u32::try_from(base.len()).is_ok() && u32::try_from(new.len()).is_ok());
     let tactics = Tactics::of(effort);
-    let mut seeker = Seeker::new(base, new, tactics.patience, tactics.thrift);
+    let mut seeker = Seeker::new(base, new, &tactics);
     let pairs = usable(pairs, base.len(), new.len());
     let whole = tactics.whole.for_base(base.len());
     let mut runs = Vec::new();
@@ -111,10 +111,18 @@ struct Tactics {
     /// Windows of the base near a gap.
     near: Option<Grain>,
     thrift: Thrift,
+    /// Where so many of 32 bytes are right on the present diagonal, no other is looked for.
+    tolerance: u32,
     /// After 2^patience fruitless look-ups the steps between them grow.
     patience: u32,
 }
 
+fn env(n: &str, d: u32) -> u32 {
+    std::env::var(n)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(d)
+}
 impl Tactics {
     fn of(effort: Effort) -> Self {
         let grain = |window, stride, depth| Grain {
@@ -125,17 +133,19 @@ impl Tactics {
         let thrift = |near_min, far_min| Thrift { near_min, far_min };
         match effort {
             Effort::Fast => Self {
-                pair: grain(16, 4, 1),
-                whole: grain(24, 8, 1),
+                pair: grain(16, 8, 1),
+                whole: grain(32, 16, 1),
                 near: None,
                 thrift: thrift(20, 32),
-                patience: 6,
+                tolerance: 18,
+                patience: 5,
             },
             Effort::Default => Self {
                 pair: grain(12, 2, 4),
                 whole: grain(16, 4, 4),
                 near: Some(grain(8, 1, 4)),
                 thrift: thrift(16, 32),
+                tolerance: 28,
                 patience: 10,
             },
             Effort::Max => Self {
@@ -143,6 +153,7 @@ impl Tactics {
                 whole: grain(12, 1, 16),
                 near: Some(grain(6, 1, 16)),
                 thrift: thrift(12, 24),
+                tolerance: 33,
                 patience: 16,
             },
         }

@@ -1,9 +1,9 @@
 //! Finding exact seeds.
 
-use super::Run;
-use super::compare::{differ_by_more, prefix_len, repeat_len, suffix_len};
+use super::compare::{differ_by_more, equal_in_32, prefix_len, repeat_len, suffix_len};
 use super::extend::{Thrift, exact, settle};
 use super::index::{Grain, Index};
+use super::{Run, Tactics};
 use std::ops::Range;
 
 /// Bytes that must agree for a seed on the diagonal of the seed before it: such a seed costs
@@ -26,6 +26,8 @@ pub(super) struct Seeker<'a> {
     new: &'a [u8],
     /// After 2^patience fruitless look-ups the steps between them grow.
     patience: u32,
+    /// Where so many of 32 bytes are right on the present diagonal, no other is looked for.
+    tolerance: u32,
     thrift: Thrift,
     near: Ground,
     whole: Ground,
@@ -42,12 +44,13 @@ struct Ground {
 }
 
 impl<'a> Seeker<'a> {
-    pub(super) fn new(base: &'a [u8], new: &'a [u8], patience: u32, thrift: Thrift) -> Self {
+    pub(super) fn new(base: &'a [u8], new: &'a [u8], tactics: &Tactics) -> Self {
         Self {
             base,
             new,
-            patience,
-            thrift,
+            patience: tactics.patience,
+            tolerance: tactics.tolerance,
+            thrift: tactics.thrift,
             near: Ground::default(),
             whole: Ground::default(),
             seeds: Vec::new(),
@@ -88,6 +91,10 @@ impl<'a> Seeker<'a> {
                     });
                     at += len;
                     misses = 0;
+                    continue;
+                }
+                if equal_in_32(&self.base[opposite..], &new[at..]) >= self.tolerance {
+                    at += len + 1;
                     continue;
                 }
             }
