@@ -12,6 +12,8 @@
 //! *group*, so that a tree's many small edits are coded as one stream.
 #![warn(missing_docs)]
 
+pub mod mixing;
+
 /// The most new content in one segment, in bytes.
 pub const SEGMENT_NEW_MAX: usize = 8 << 20;
 
