@@ -93,7 +93,7 @@ mod tests {
         }
         assert_eq!(scale.squash(0), 32_768);
         // 65,536 / (1 + e^-1)
-        assert_eq!(scale.squash(256), 47_911);
+        assert_eq!(scale.squash(256), 47_910);
     }
 
     #[test]
