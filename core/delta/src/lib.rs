@@ -19,6 +19,7 @@ mod gear;
 mod group;
 mod matching;
 mod mismatches;
+mod mixing;
 mod parts;
 #[cfg(test)]
 mod samples;

@@ -202,12 +202,7 @@ fn open_body(
             if raw_len > bellwether_delta::SEGMENT_NEW_MAX {
                 return Err(OpenError::Decompress);
             }
-            let decoded = GroupDecoder::new(Codec::Zstd { level: 19 }).segment(
-                &[],
-                raw_len,
-                &sent,
-                &mut body,
-            );
+            let decoded = GroupDecoder::new(Codec::Mixing).segment(&[], raw_len, &sent, &mut body);
             decoded.map_err(|_| OpenError::Decompress)?;
             body
         }

@@ -26,7 +26,7 @@ pub fn compress_body(raw: &[u8], effort: Effort) -> (Compression, Vec<u8>) {
             base_start: 0,
             len: 0,
         };
-        GroupEncoder::new(Codec::Zstd { level: 19 }).segment(&[], raw, &[all_new], &mut bytes);
+        GroupEncoder::new(Codec::Mixing).segment(&[], raw, &[all_new], &mut bytes);
         if bytes.len() < best.1.len() {
             best = (Compression::Mixing, bytes);
         }
