@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_shared_file_has_the_same_hash_as_one_read_at_once() {
         let piece = PIECE_LEN as usize;
-        let content: Vec<u8> = (0..7 * piece + 1).map(|i| (i * i >> 7) as u8).collect();
+        let content: Vec<u8> = (0..7 * piece + 1).map(|i| ((i * i) >> 7) as u8).collect();
         for len in [
             piece + 1,
             2 * piece,

@@ -109,7 +109,7 @@ impl Fingerprints {
 
     /// Writes the cache, in one step: a reader finds the old or the new one.
     pub fn save(&self, file: &Path) -> io::Result<()> {
-        let directory = file.parent().unwrap_or(Path::new("."));
+        let directory = file.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(directory)?;
         // Two scans may save at once; each needs a name of its own.
         let draft = file.with_extension(format!("{}.tmp", std::process::id()));

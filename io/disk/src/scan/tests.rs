@@ -522,7 +522,11 @@ fn a_directory_that_cannot_be_opened_is_named() {
     assert!(missing.unwrap_err().to_string().contains("/nonexistent"));
 
     let root = tree(&["a/locked/"]);
-    fs::set_permissions(root.path().join("a/locked"), PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(
+        root.path().join("a/locked"),
+        PermissionsExt::from_mode(0o000),
+    )
+    .unwrap();
     if rustix::process::geteuid().is_root() {
         eprintln!("skipped: root opens everything");
         return;

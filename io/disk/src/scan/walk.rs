@@ -216,7 +216,7 @@ impl<'a> Worker<'a> {
 
     fn work(&mut self, job: Job) -> Result<(), ScanError> {
         match job {
-            Job::List(directory) => self.list(directory),
+            Job::List(directory) => self.list(&directory),
             Job::Look(directory, batch) => match self.walk.open_directory(&directory.place)? {
                 Some(handle) => self.look_at_all(handle.as_fd(), batch),
                 None => Ok(()),
@@ -236,8 +236,8 @@ impl<'a> Worker<'a> {
 
     /// Reads the names of a directory. Subdirectories and all but the last batch of entries become
     /// jobs for everybody.
-    fn list(&mut self, directory: Listed) -> Result<(), ScanError> {
-        let Listed { place, included } = &directory;
+    fn list(&mut self, directory: &Listed) -> Result<(), ScanError> {
+        let Listed { place, included } = directory;
         let Some(handle) = self.walk.open_directory(place)? else {
             return Ok(());
         };
