@@ -12,6 +12,17 @@
 //! *group*, so that a tree's many small edits are coded as one stream.
 #![warn(missing_docs)]
 
+mod error;
+mod group;
+mod matching;
+mod mismatches;
+mod parts;
+mod varint;
+
+pub use error::DecodeError;
+pub use group::{Codec, GroupDecoder, GroupEncoder};
+pub use matching::{Pair, match_segment};
+
 /// The most new content in one segment, in bytes.
 pub const SEGMENT_NEW_MAX: usize = 8 << 20;
 

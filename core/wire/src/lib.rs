@@ -1,1 +1,13 @@
-//! Under construction.
+//! Keys as values: who made an assignment (Ed25519) and who may read it (AES-256-GCM).
+//!
+//! Randomness comes in from outside: a key is made from 32 random bytes, a sealed stream from a
+//! random salt. Secrets never appear in debug output.
+#![warn(missing_docs)]
+
+mod key_text;
+mod sealing;
+mod signing;
+
+pub use key_text::ParseKeyError;
+pub use sealing::{ContentKey, Opener, SEALED_CHUNK_LEN, Salt, Sealer, UnsealError, sealed_len};
+pub use signing::{KeyId, PublicKey, SIGNATURE_LEN, Signature, SigningKey};

@@ -1,0 +1,258 @@
+//! Which base bytes line up with which new bytes.
+//!
+//! Matching goes from the likely to the unlikely. First each pair of files that belong together:
+//! along the diagonal on which they lie opposite each other, then, where that fails, by windows of
+//! the paired base file. Then, for what is still unmatched, by windows of the whole base. Last,
+//! between neighbouring matches, by very short windows of the base bytes that lie near.
+//!
+//! Each pass finds exact *seeds* ([`seek`]) and grows them over mismatches ([`extend`]).
+
+mod compare;
+mod extend;
+mod index;
+mod seek;
+
+pub(crate) use compare::prefix_len;
+
+use crate::{Effort, Match};
+use index::{Grain, Index};
+use seek::Seeker;
+use std::ops::Range;
+
+/// Files of `new` and `base` that are expected to resemble each other (same path, or found to be
+/// similar), as ranges of a segment's buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// Where the new file starts in the segment's new content.
+    pub new_start: u32,
+    /// The new file's length.
+    pub new_len: u32,
+    /// Where the base file starts in the segment's base content.
+    pub base_start: u32,
+    /// The base file's length.
+    pub base_len: u32,
+}
+
+/// Lines `new` up with `base`. The result covers `new` exactly.
+///
+/// `pairs` are hints: pairs that lie outside the buffers or overlap earlier ones in `new` are
+/// ignored.
+pub fn match_segment(effort: Effort, base: &[u8], new: &[u8], pairs: &[Pair]) -> Vec<Match> {
+    assert!(u32::try_from(base.len()).is_ok() && u32::try_from(new.len()).is_ok());
+    let tactics = Tactics::of(effort);
+    let mut seeker = Seeker::new(base, new, tactics.patience);
+    let mut runs = Vec::new();
+    for (new_range, base_range) in usable(pairs, base.len(), new.len()) {
+        let grain = tactics.pair.for_base(base_range.len());
+        seeker.seek(new_range, base_range, grain, &mut runs);
+    }
+    if !covered_by_one_pair(pairs, base.len()) {
+        let grain = tactics.whole.for_base(base.len());
+        runs = fill_gaps(runs, new.len(), grain.window * 2, |gap, _, found| {
+            seeker.seek_anywhere(gap, 0..base.len(), grain, found);
+        });
+    }
+    seeker.forget();
+    if let Some(near) = tactics.near {
+        runs = fill_gaps(runs, new.len(), near.window * 2, |gap, around, found| {
+            let Some(range) = neighbourhood(around, gap.len(), base.len()) else {
+                return;
+            };
+            seeker.forget();
+            seeker.seek_anywhere(gap, range, near, found);
+        });
+    }
+    steps(&runs, base.len(), new.len())
+}
+
+/// Bytes that line up: `new[new..][..len]` with `base[base..][..len]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Run {
+    new: usize,
+    base: usize,
+    len: usize,
+}
+
+impl Run {
+    fn new_end(&self) -> usize {
+        self.new + self.len
+    }
+
+    fn base_end(&self) -> usize {
+        self.base + self.len
+    }
+
+    /// The same for all positions that would continue this run.
+    fn diagonal(&self) -> isize {
+        self.base as isize - self.new as isize
+    }
+
+    fn grow_front(&mut self, len: usize) {
+        self.new -= len;
+        self.base -= len;
+        self.len += len;
+    }
+}
+
+/// What an effort buys.
+#[derive(Debug, Clone, Copy)]
+struct Tactics {
+    /// Windows of a paired file.
+    pair: Grain,
+    /// Windows of the whole base.
+    whole: Grain,
+    /// Windows of the base near a gap.
+    near: Option<Grain>,
+    /// After 2^patience fruitless look-ups the steps between them grow.
+    patience: u32,
+}
+
+impl Tactics {
+    fn of(effort: Effort) -> Self {
+        let grain = |window, stride, depth| Grain {
+            window,
+            stride,
+            depth,
+        };
+        match effort {
+            Effort::Fast => Self {
+                pair: grain(16, 4, 1),
+                whole: grain(24, 8, 1),
+                near: None,
+                patience: 6,
+            },
+            Effort::Default => Self {
+                pair: grain(12, 2, 4),
+                whole: grain(16, 4, 4),
+                near: Some(grain(8, 1, 4)),
+                patience: 10,
+            },
+            Effort::Max => Self {
+                pair: grain(8, 1, 16),
+                whole: grain(12, 1, 16),
+                near: Some(grain(6, 1, 16)),
+                patience: 16,
+            },
+        }
+    }
+}
+
+impl Grain {
+    /// Coarser for a large base, whose index would fall out of every cache.
+    fn for_base(self, len: usize) -> Self {
+        let factor = if len > crate::SEGMENT_NEW_MAX * 3 / 2 {
+            2
+        } else {
+            1
+        };
+        Self {
+            stride: self.stride * factor,
+            ..self
+        }
+    }
+}
+
+/// The pairs that lie inside the buffers, in order of `new`, without overlaps there.
+fn usable(pairs: &[Pair], base_len: usize, new_len: usize) -> Vec<(Range<usize>, Range<usize>)> {
+    let range = |start: u32, len: u32| start as usize..start as usize + len as usize;
+    let mut ranges: Vec<_> = pairs
+        .iter()
+        .map(|pair| {
+            (
+                range(pair.new_start, pair.new_len),
+                range(pair.base_start, pair.base_len),
+            )
+        })
+        .filter(|(new, base)| new.end <= new_len && base.end <= base_len)
+        .collect();
+    ranges.sort_by_key(|(new, _)| new.start);
+    let mut end = 0;
+    ranges.retain(|(new, _)| {
+        let keep = new.start >= end;
+        if keep {
+            end = new.end;
+        }
+        keep
+    });
+    ranges
+}
+
+/// Whether a pair has already been matched against everything there is.
+fn covered_by_one_pair(pairs: &[Pair], base_len: usize) -> bool {
+    matches!(pairs, [pair] if pair.base_start == 0 && pair.base_len as usize == base_len)
+}
+
+/// Calls `find` for each stretch of `new` that no run covers and that is at least `len_min` long,
+/// with its neighbours, and returns old and new runs together.
+fn fill_gaps(
+    runs: Vec<Run>,
+    new_len: usize,
+    len_min: usize,
+    mut find: impl FnMut(Range<usize>, [Option<Run>; 2], &mut Vec<Run>),
+) -> Vec<Run> {
+    let mut filled = Vec::with_capacity(runs.len());
+    let mut before = None;
+    for after in runs.into_iter().map(Some).chain([None]) {
+        let gap = before.map_or(0, |run: Run| run.new_end())..after.map_or(new_len, |run| run.new);
+        if gap.len() >= len_min {
+            find(gap, [before, after], &mut filled);
+        }
+        filled.extend(after);
+        before = after;
+    }
+    filled
+}
+
+/// The base bytes between the neighbours of a gap, and some more on both sides.
+fn neighbourhood(
+    [before, after]: [Option<Run>; 2],
+    gap_len: usize,
+    base_len: usize,
+) -> Option<Range<usize>> {
+    /// Beyond this, a window of a few bytes is found everywhere by chance.
+    const REACH: usize = 64 << 10;
+    if gap_len > REACH {
+        return None;
+    }
+    let margin = gap_len + 256;
+    let from = before.or(after)?;
+    let start = before.map_or(from.base, |run| run.base_end());
+    let end = after.map_or(from.base_end(), |run| run.base);
+    let (start, end) = if start <= end && end - start <= REACH {
+        (start, end)
+    } else {
+        (start, start)
+    };
+    let range = start.saturating_sub(margin)..(end + margin).min(base_len);
+    (!range.is_empty()).then_some(range)
+}
+
+/// Runs as steps, which also cover what lies between runs.
+fn steps(runs: &[Run], base_len: usize, new_len: usize) -> Vec<Match> {
+    let mut steps = Vec::with_capacity(runs.len() + 1);
+    let mut at = 0;
+    for run in runs.iter().filter(|run| run.len > 0) {
+        debug_assert!(run.new >= at && run.base_end() <= base_len);
+        match steps.last_mut() {
+            Some(Match {
+                base_start, len, ..
+            }) if run.new == at && *base_start as usize + *len as usize == run.base => {
+                *len += run.len as u32;
+            }
+            _ => steps.push(Match {
+                literal_len: (run.new - at) as u32,
+                base_start: run.base as u32,
+                len: run.len as u32,
+            }),
+        }
+        at = run.new_end();
+    }
+    if at < new_len {
+        steps.push(Match {
+            literal_len: (new_len - at) as u32,
+            base_start: 0,
+            len: 0,
+        });
+    }
+    steps
+}
