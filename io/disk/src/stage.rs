@@ -167,7 +167,11 @@ pub fn stage<D: Disk, R: Read>(
     };
     let bytes_written = incoming.first.content_len;
     let files_written = contents.len();
-    let written: Vec<_> = tree.written().iter().map(|write| write.path.clone()).collect();
+    let written: Vec<_> = tree
+        .written()
+        .iter()
+        .map(|write| write.path.clone())
+        .collect();
     let target = tree.finish(&contents)?;
     let built = target.version();
     if built != promised {
@@ -221,7 +225,9 @@ fn check_writes(
         }
         _ => None,
     };
-    let offender = tree.iter().find_map(|(path, entry)| Some((path, sets_id(entry)?)));
+    let offender = tree
+        .iter()
+        .find_map(|(path, entry)| Some((path, sets_id(entry)?)));
     match offender.filter(|_| !accepting.allow_set_id) {
         None => Ok(()),
         Some((path, mode)) => Err(StageError::SetId {
@@ -249,11 +255,16 @@ fn provide_copies<D: Disk>(
         return Ok(());
     }
     // Sorted by content, then attributes, to find the same content and perhaps the same object.
-    let mut held: Vec<_> = base.files().map(|(path, file)| (file.hash, file, path)).collect();
+    let mut held: Vec<_> = base
+        .files()
+        .map(|(path, file)| (file.hash, file, path))
+        .collect();
     held.sort_by_key(|(hash, _, path)| (*hash, *path));
     for (path, file) in changed {
         let start = held.partition_point(|(hash, ..)| *hash < file.hash);
-        let same = held[start..].iter().take_while(|(hash, ..)| *hash == file.hash);
+        let same = held[start..]
+            .iter()
+            .take_while(|(hash, ..)| *hash == file.hash);
         if same.clone().any(|(_, source, _)| *source == file) {
             continue;
         }
@@ -299,7 +310,8 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
             for thread in running {
                 match thread.join() {
                     Ok(Ok(done)) => {
-                        done.into_iter().for_each(|(write, content)| contents[write] = content);
+                        done.into_iter()
+                            .for_each(|(write, content)| contents[write] = content);
                     }
                     Ok(Err(error)) => written = Err(error),
                     Err(panic) => std::panic::resume_unwind(panic),
@@ -376,7 +388,13 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
             });
         }
         let same = |header: &Header| {
-            (header.term, header.base, header.target, header.site.clone(), header.signer)
+            (
+                header.term,
+                header.base,
+                header.target,
+                header.site.clone(),
+                header.signer,
+            )
         };
         if same(&part.header) != same(&self.first) || !part.body.is_empty() {
             return Err(StageError::OtherUpdate { part: expected });
@@ -420,7 +438,11 @@ fn decode<D: Disk>(
         Some(decoder) => decoder.segment(base, segment.new_len(), &segment.payload, &mut new)?,
         None => return Err(SegmentError::Truncated.into()),
     }
-    if new.len() == segment.new_len() { Ok(new) } else { Err(SegmentError::Truncated.into()) }
+    if new.len() == segment.new_len() {
+        Ok(new)
+    } else {
+        Err(SegmentError::Truncated.into())
+    }
 }
 
 /// The base bytes of a segment.
@@ -443,7 +465,11 @@ impl<'a, D: Disk> Bases<'a, D> {
     fn read(&mut self, segment: &Segment) -> Result<&[u8], StageError> {
         self.bytes.clear();
         for range in &segment.base {
-            if self.last.as_ref().is_none_or(|(path, _)| *path != range.path) {
+            if self
+                .last
+                .as_ref()
+                .is_none_or(|(path, _)| *path != range.path)
+            {
                 let file = self.staging.base_content(&range.path)?;
                 self.last = Some((range.path.clone(), file));
             }
@@ -488,7 +514,11 @@ impl Writers {
         for (index, (write, range)) in pieces.into_iter().enumerate() {
             let whole = range.len() as u64 == writes[write].size;
             // Neighbours share a directory: a writer gets a run of them.
-            let writer = if whole { index * self.count / total } else { write % self.count };
+            let writer = if whole {
+                index * self.count / total
+            } else {
+                write % self.count
+            };
             shares[writer].push((write, range));
         }
         let mut taken = true;
@@ -532,6 +562,8 @@ fn write_batches<D: Disk>(
 
 impl std::fmt::Debug for Accepting<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Accepting").field("trust", &self.trust).finish_non_exhaustive()
+        f.debug_struct("Accepting")
+            .field("trust", &self.trust)
+            .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,11 @@ use std::io;
 use std::path::Path;
 
 use bellwether_content::ManifestError;
+use bellwether_content::assignment::{OpenError, SegmentError};
+use bellwether_disk::publish::{PublishError, SourceError};
 use bellwether_disk::scan::{FilterError, ScanError};
+use bellwether_disk::stage::StageError;
+use bellwether_disk::{ErrorKind, SiteError};
 
 use crate::exit::Exit;
 
@@ -122,5 +126,91 @@ impl From<FilterError> for Failure {
     fn from(error: FilterError) -> Self {
         let hint = "patterns are like those of a shell: `*.tmp`, `docs/**/draft`, `[ab].txt`";
         Self::new(Exit::Usage, error).hint(hint)
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        match &error {
+            SourceError::Read { source, .. } => Self::new(Exit::of_io(source), error),
+            SourceError::Changed { .. } => Self::new(Exit::TreeChanged, error),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Source(error) => error.into(),
+            PublishError::Plan(error) => Self::new(Exit::Failed, error),
+            PublishError::Write { ref source, .. } => Self::new(Exit::of_io(source), error)
+                .hint("choose a directory with room that this user may write to"),
+        }
+    }
+}
+
+impl From<SiteError> for Failure {
+    fn from(error: SiteError) -> Self {
+        let exit = match (&error, error.kind()) {
+            (SiteError::TermPassed { .. } | SiteError::SerialPassed { .. }, _) => Exit::LowerTerm,
+            (SiteError::NamesCollide { .. }, _) => Exit::UnsafeEntry,
+            (SiteError::ContentDamaged { .. } | SiteError::ContentMissing { .. }, _) => {
+                Exit::BaseDamaged
+            }
+            (_, ErrorKind::NotFound) => Exit::NotFound,
+            (_, ErrorKind::Conflict) => Exit::Conflict,
+            (_, ErrorKind::Damaged) => Exit::BaseDamaged,
+            (_, ErrorKind::NoSpace) => Exit::NoSpace,
+            (_, ErrorKind::Permission) => Exit::Permission,
+            (_, ErrorKind::Hook) => Exit::HookFailed,
+            (_, ErrorKind::Unsupported | ErrorKind::Machine) => Exit::Failed,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl Failure {
+    /// An assignment was refused; `files` are those it was read from.
+    pub(crate) fn of_stage(error: StageError, files: &[std::path::PathBuf]) -> Self {
+        let exit = match &error {
+            StageError::Site(SiteError::VersionNotHeld { .. }) => Exit::WrongBase,
+            StageError::Site(_) => {
+                let StageError::Site(error) = error else {
+                    unreachable!("matched above")
+                };
+                return error.into();
+            }
+            StageError::Open(open) | StageError::Segment(SegmentError::Open(open)) => match open {
+                OpenError::Read(source) => Exit::of_io(source),
+                OpenError::Unsigned { .. } | OpenError::Untrusted { .. } => Exit::Signature,
+                OpenError::Seal => Exit::Signature,
+                OpenError::KeyNeeded | OpenError::Unseal(..) => Exit::Forbidden,
+                _ => Exit::Malformed,
+            },
+            StageError::Body(_)
+            | StageError::Segment(_)
+            | StageError::Decode(_)
+            | StageError::Apply(_)
+            | StageError::ContentLen { .. }
+            | StageError::NoContent(_) => Exit::Malformed,
+            StageError::OtherSite { .. }
+            | StageError::Parts { .. }
+            | StageError::OtherUpdate { .. } => Exit::Conflict,
+            StageError::Nothing => Exit::Usage,
+            StageError::SetId { .. } => Exit::UnsafeEntry,
+            StageError::OtherVersion { .. } => Exit::BaseDamaged,
+        };
+        let hint = match &error {
+            StageError::SetId { .. } => "accept such files with --allow-set-id".to_owned(),
+            StageError::Open(OpenError::KeyNeeded) => "name its file with --decrypt".to_owned(),
+            _ => {
+                let names: Vec<_> = files
+                    .iter()
+                    .map(|file| file.display().to_string())
+                    .collect();
+                format!("it was read from {}; nothing was changed", names.join(", "))
+            }
+        };
+        Self::new(exit, error).hint(hint)
     }
 }

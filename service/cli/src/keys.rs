@@ -6,14 +6,13 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use bellwether_wire::ParseKeyError;
+use bellwether_wire::{ParseKeyError, Salt};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 
 /// Reads a key that nobody but its owner should be able to read.
-#[expect(dead_code, reason = "for plan and stage")]
 pub(crate) fn read_secret<K>(file: &Path, output: &Output) -> Result<K, Failure>
 where
     K: FromStr<Err = ParseKeyError>,
@@ -66,6 +65,12 @@ pub(crate) fn beside(prefix: &Path, extension: &str) -> PathBuf {
     let mut name = prefix.as_os_str().to_owned();
     name.push(extension);
     name.into()
+}
+
+/// What makes the streams of one assignment its own. Without randomness there is no safe way on.
+pub(crate) fn random_salt() -> Salt {
+    let bytes = random_bytes().expect("the system gives randomness once it has started");
+    std::array::from_fn(|index| bytes[index])
 }
 
 /// Randomness of the system.

@@ -32,7 +32,6 @@ impl Progress {
     }
 
     /// A step over so many bytes: also shows the time left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for plan and stage"))]
     pub(crate) fn over(output: &Output, label: &'static str, bytes_total: u64) -> Self {
         Self::new(output, label, Some(bytes_total))
     }
@@ -57,6 +56,15 @@ impl Progress {
             Some(bar) => bar.set_position(done),
             None => self.print_line_when_due(done),
         }
+    }
+
+    /// So many bytes of so many are done.
+    pub(crate) fn reach(&self, done: u64, total: u64) {
+        if let Some(bar) = &self.drawn {
+            bar.set_length(total);
+        }
+        let before = self.bytes.load(Ordering::Relaxed);
+        self.add_bytes(done.saturating_sub(before));
     }
 
     /// Files are done.

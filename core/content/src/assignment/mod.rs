@@ -22,8 +22,8 @@ pub use header::{Action, Compression, DecodeHeaderError, Encryption, Header, Par
 pub use reader::{DataReader, KeyIds, OpenError, Opened, open};
 pub use seal::Trust;
 pub use segments::{
-    BaseRange, GroupSpec, Limits, Piece, Segment, SegmentError, SegmentReader, SegmentSpec,
-    SegmentWriter, cut,
+    BaseRange, Causes, GroupSpec, Limits, Piece, Segment, SegmentError, SegmentReader, SegmentSpec,
+    SegmentWriter, causes, cut,
 };
 pub use writer::{DataWriter, Head, compress_body};
 

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The segments bring the contents of all `WriteFile` commands end to end. A base of 0 stands for
-//! the whole base files of those contents, each once, in order: thousands of small files need not
-//! name theirs.
+//! the whole base files of those contents, each once, in order, of which there is one at least:
+//! thousands of small files need not name theirs.
 
 use std::io::Read;
 
@@ -207,7 +207,8 @@ impl<'m> SegmentWriter<'m> {
         matches: &[Match],
     ) {
         put(&mut self.bytes, new_bytes.len() as u64);
-        if spec.base == implied_base(&spec.pieces, self.writes, self.base) {
+        let implied = implied_base(&spec.pieces, self.writes, self.base);
+        if !spec.base.is_empty() && spec.base == implied {
             put(&mut self.bytes, 0);
         } else {
             put(&mut self.bytes, 1 + spec.base.len() as u64);
@@ -325,6 +326,28 @@ impl<R: Read> SegmentReader<R> {
         writes: &[WriteFile],
         base: &Manifest,
     ) -> Result<Option<Segment>, SegmentError> {
+        let Some(raw) = self.next_raw()? else {
+            return Ok(None);
+        };
+        let pieces = self.pieces(raw.new_len, writes)?;
+        let base = match raw.ranges {
+            None => implied_base(&pieces, writes, base),
+            Some(ranges) => resolve(&ranges, base)?,
+        };
+        let base_len = base
+            .iter()
+            .fold(0u64, |sum, range| sum.saturating_add(range.len));
+        bounded("a segment's base", base_len, SEGMENT_BASE_MAX as u64)?;
+        Ok(Some(Segment {
+            begins_group: raw.begins_group,
+            pieces,
+            base,
+            payload: raw.payload,
+        }))
+    }
+
+    /// The next segment as it stands there.
+    fn next_raw(&mut self) -> Result<Option<RawSegment>, SegmentError> {
         let mut begins_group = None;
         let new_len = loop {
             if self.in_group {
@@ -341,29 +364,32 @@ impl<R: Read> SegmentReader<R> {
                 self.in_group = true;
             }
         };
-        let pieces = self.pieces(
-            bounded("a segment", new_len, SEGMENT_NEW_MAX as u64)?,
-            writes,
-        )?;
-        let ranges = self.number()?;
-        let base = match ranges.checked_sub(1) {
-            None => implied_base(&pieces, writes, base),
-            Some(count) => self.ranges(bounded("a list of ranges", count, RANGES_MAX)?, base)?,
+        let new_len = bounded("a segment", new_len, SEGMENT_NEW_MAX as u64)?;
+        let ranges = match self.number()?.checked_sub(1) {
+            None => None,
+            Some(count) => {
+                let count = bounded("a list of ranges", count, RANGES_MAX)?;
+                let range = |_| Ok([self.number()?, self.number()?, self.number()?]);
+                Some(
+                    (0..count)
+                        .map(range)
+                        .collect::<Result<Vec<_>, SegmentError>>()?,
+                )
+            }
         };
-        let base_len = base
-            .iter()
-            .fold(0u64, |sum, range| sum.saturating_add(range.len));
-        bounded("a segment's base", base_len, SEGMENT_BASE_MAX as u64)?;
-        let len = self.number()?;
-        let len = bounded("a segment's payload", len, 2 * SEGMENT_NEW_MAX as u64)?;
+        let len = bounded(
+            "a segment's payload",
+            self.number()?,
+            2 * SEGMENT_NEW_MAX as u64,
+        )?;
         let mut payload = Vec::new();
         if self.data.read(len as usize, &mut payload)? < len as usize {
             return Err(SegmentError::Truncated);
         }
-        Ok(Some(Segment {
+        Ok(Some(RawSegment {
             begins_group,
-            pieces,
-            base,
+            new_len,
+            ranges,
             payload,
         }))
     }
@@ -410,25 +436,6 @@ impl<R: Read> SegmentReader<R> {
         }
     }
 
-    fn ranges(&mut self, count: u64, base: &Manifest) -> Result<Vec<BaseRange>, SegmentError> {
-        let mut ranges = Vec::new();
-        for _ in 0..count {
-            let (index, offset, len) = (self.number()?, self.number()?, self.number()?);
-            let entry = usize::try_from(index)
-                .ok()
-                .and_then(|index| base.entry_at(index));
-            let Some((path, Entry::File(file))) = entry else {
-                return Err(SegmentError::Range);
-            };
-            if offset.checked_add(len).is_none_or(|end| end > file.size) {
-                return Err(SegmentError::Range);
-            }
-            let path = path.clone();
-            ranges.push(BaseRange { path, offset, len });
-        }
-        Ok(ranges)
-    }
-
     fn byte(&mut self) -> Result<Option<u8>, SegmentError> {
         let mut byte = Vec::new();
         self.data.read(1, &mut byte)?;
@@ -446,6 +453,59 @@ impl<R: Read> SegmentReader<R> {
         }
         Err(SegmentError::Truncated)
     }
+}
+
+/// A segment before its place in the trees is looked up.
+struct RawSegment {
+    begins_group: Option<Codec>,
+    new_len: u64,
+    /// `None` stands for the implied base.
+    ranges: Option<Vec<[u64; 3]>>,
+    payload: Vec<u8>,
+}
+
+fn resolve(ranges: &[[u64; 3]], base: &Manifest) -> Result<Vec<BaseRange>, SegmentError> {
+    let range = |&[index, offset, len]: &[u64; 3]| {
+        let entry = usize::try_from(index)
+            .ok()
+            .and_then(|index| base.entry_at(index));
+        match entry {
+            Some((path, Entry::File(file)))
+                if offset.checked_add(len).is_some_and(|end| end <= file.size) =>
+            {
+                let path = path.clone();
+                Ok(BaseRange { path, offset, len })
+            }
+            _ => Err(SegmentError::Range),
+        }
+    };
+    ranges.iter().map(range).collect()
+}
+
+/// What the bytes of a data file are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Causes {
+    /// Bytes of content that is expressed by itself.
+    pub new: u64,
+    /// Bytes of content that is expressed against a base.
+    pub patch: u64,
+}
+
+/// Reads and proves a data file without a base, and counts its bytes by cause.
+pub fn causes<R: Read>(data: DataReader<R>) -> Result<Causes, SegmentError> {
+    let mut reader = SegmentReader::new(data);
+    let mut causes = Causes::default();
+    while let Some(segment) = reader.next_raw()? {
+        let is_new = segment.ranges.is_some_and(|ranges| ranges.is_empty());
+        let cause = if is_new {
+            &mut causes.new
+        } else {
+            &mut causes.patch
+        };
+        *cause += segment.payload.len() as u64;
+    }
+    reader.data.finish()?;
+    Ok(causes)
 }
 
 fn bounded(what: &'static str, len: u64, max: u64) -> Result<u64, SegmentError> {

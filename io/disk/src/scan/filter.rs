@@ -46,6 +46,12 @@ impl Filter {
         })
     }
 
+    /// Whether an include pattern names `path` or a directory above it.
+    pub fn names(&self, path: &TreePath) -> bool {
+        let above = std::iter::successors(path.parent(), TreePath::parent);
+        self.includes(path) || above.into_iter().any(|path| self.includes(&path))
+    }
+
     /// Whether entries count that no pattern asked for.
     pub(super) fn includes_all(&self) -> bool {
         self.include.is_none()

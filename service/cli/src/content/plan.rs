@@ -1,12 +1,26 @@
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
+use bellwether_content::assignment::{Action, Header};
+use bellwether_content::command::Command;
+use bellwether_content::diff::{Change, diff};
+use bellwether_content::update::Coding;
+use bellwether_delta as delta;
+use bellwether_disk::publish::{Made, Making, Source, publish};
+use bellwether_disk::scan::Filter;
 use bellwether_types::{ByteSize, Serial, SitePart, Term};
+use bellwether_wire::{ContentKey, SigningKey};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
+use super::site::{SiteArgs, held_version};
 use super::tree::TreeArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::keys;
+use crate::output::{Output, Report};
+use crate::progress::Progress;
 
 /// Write the assignment that turns old trees into a new one.
 #[derive(Debug, Args)]
@@ -41,8 +55,8 @@ pub(crate) struct Plan {
     /// The site the assignment is for, or SITE@PART.
     #[arg(long)]
     site: Option<SitePart>,
-    /// Its place in the order of the site's assignments.
-    #[arg(long, default_value = "1", value_parser = parse_serial)]
+    /// Its place in the order of the site's assignments; 0 is outside the order.
+    #[arg(long, default_value = "0", value_parser = parse_serial)]
     serial: Serial,
     /// The reign of the control group's master.
     #[arg(long, default_value = "1", value_parser = parse_term)]
@@ -70,8 +84,205 @@ fn parse_term(text: &str) -> Result<Term, std::num::ParseIntError> {
     text.parse().map(Term)
 }
 
-impl Plan {
-    pub(crate) fn run(self, _output: &Output) -> Result<Exit, Failure> {
-        Err(super::not_joined("plan"))
+impl From<Effort> for delta::Effort {
+    fn from(effort: Effort) -> Self {
+        match effort {
+            Effort::Fast => Self::Fast,
+            Effort::Default => Self::Default,
+            Effort::Max => Self::Max,
+        }
     }
+}
+
+#[derive(Debug, Serialize)]
+struct Planned {
+    target: String,
+    assignments: Vec<Assignment>,
+}
+
+/// What was made for one base.
+#[derive(Debug, Serialize)]
+struct Assignment {
+    base: Option<String>,
+    files: Vec<PathBuf>,
+    bytes: u64,
+    content_bytes: u64,
+    commands: usize,
+    changes: BTreeMap<&'static str, usize>,
+}
+
+impl Report for Planned {
+    const KIND: &'static str = "content.plan";
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version  {}", self.target)?;
+        for assignment in &self.assignments {
+            let changes = &assignment.changes;
+            let changes: Vec<_> = changes
+                .iter()
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
+            let changes = match changes.is_empty() {
+                true => "no change".to_owned(),
+                false => changes.join(", "),
+            };
+            write!(
+                f,
+                "\nfrom     {}",
+                assignment.base.as_deref().unwrap_or("nothing")
+            )?;
+            write!(f, "\nchanges  {changes}")?;
+            let content = ByteSize(assignment.content_bytes);
+            write!(
+                f,
+                "\nsize     {} bytes for {content} of content",
+                assignment.bytes
+            )?;
+            for file in &assignment.files {
+                write!(f, "\nfile     {}", file.display())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
+        let signing = self
+            .sign
+            .as_deref()
+            .map(|file| keys::read_secret(file, output));
+        let signing: Option<SigningKey> = signing.transpose()?;
+        let sealing = self
+            .encrypt
+            .as_deref()
+            .map(|file| keys::read_secret(file, output));
+        let sealing: Option<ContentKey> = sealing.transpose()?;
+        let stored = Filter::new(&self.no_compress, &[], &[])?;
+        if self.max_size.is_some_and(|size| size.0 < Coding::SIZE_MIN) {
+            let error = format!("--max-size is less than {}", ByteSize(Coding::SIZE_MIN));
+            return Err(Failure::new(Exit::Usage, error));
+        }
+        // Known before anything is read.
+        let bases = self.old.iter().map(|old| self.base(old, output));
+        let bases = bases.collect::<Result<Vec<_>, _>>()?;
+        let scan = self.tree.scan(&self.new, output)?;
+        let target = Source::scanned(&self.new, scan)?;
+        let mut planned = Planned {
+            target: String::new(),
+            assignments: Vec::new(),
+        };
+        let bases = if bases.is_empty() {
+            vec![Source::empty()]
+        } else {
+            bases
+        };
+        for (number, base) in bases.iter().enumerate() {
+            let version = (!base.manifest().is_empty()).then(|| base.manifest().version());
+            // The first base's assignment has the name that was asked for; others add theirs.
+            let out = match (number, version) {
+                (0, _) => self.out.clone(),
+                (_, Some(version)) => with_suffix(&self.out, &format!("from-{}", version.short())),
+                (_, None) => with_suffix(&self.out, "from-nothing"),
+            };
+            let progress = Progress::open_ended(output, "coding");
+            let made = publish(
+                base,
+                &target,
+                &Making {
+                    coding: Coding {
+                        effort: self.effort.into(),
+                        size_max: self.max_size.map(|size| size.0),
+                    },
+                    compressible: &|path| self.no_compress.is_empty() || !stored.names(path),
+                    header: self.header(),
+                    signing: signing.as_ref(),
+                    sealing: sealing.as_ref().map(|key| (key, &keys::random_salt as _)),
+                    threads: None,
+                    progress: &|done, total| progress.reach(done, total),
+                },
+                &out,
+            );
+            drop(progress);
+            let made = made?;
+            planned.target = made.target.version().to_string();
+            planned.assignments.push(Assignment::of(base, &made));
+        }
+        output.report(&planned)?;
+        Ok(Exit::Done)
+    }
+
+    fn header(&self) -> Header {
+        Header {
+            site: self.site.clone(),
+            ..Header::new(Action::Publish, self.serial, self.term)
+        }
+    }
+
+    /// A directory, or else a version that the site holds.
+    fn base(&self, old: &str, output: &Output) -> Result<Source, Failure> {
+        let directory = Path::new(old);
+        if directory.is_dir() {
+            return Ok(Source::scanned(
+                directory,
+                self.tree.scan(directory, output)?,
+            )?);
+        }
+        let (Some(root), Some(site)) = (&self.root, &self.site) else {
+            let error = format!("--old {old}: there is no such directory");
+            let hint = "to name a version, say with --root and --site where it is held";
+            return Err(Failure::new(Exit::NotFound, error).hint(hint));
+        };
+        let place = SiteArgs {
+            root: root.clone(),
+            site: site.clone(),
+        };
+        let held = place.open()?;
+        let version = held_version(&held, old)?;
+        let manifest = held.manifest(&version)?;
+        let tree = root
+            .join(site.to_string())
+            .join("releases")
+            .join(version.to_string());
+        Ok(Source::kept(&tree, manifest.as_ref().clone())?)
+    }
+}
+
+impl Assignment {
+    fn of(base: &Source, made: &Made) -> Self {
+        let mut changes = BTreeMap::new();
+        for (_, change) in diff(base.manifest(), &made.target) {
+            let kind = match change {
+                Change::New => "new",
+                Change::Changed => "changed",
+                Change::Moved { .. } => "moved",
+                Change::Copied { .. } => "copied",
+                Change::Attributes => "attributes",
+                Change::Deleted => "deleted",
+            };
+            *changes.entry(kind).or_default() += 1;
+        }
+        let written = made.commands.iter().map(|command| match command {
+            Command::WriteFile(write) => write.size,
+            _ => 0,
+        });
+        Self {
+            base: made
+                .parts
+                .first()
+                .and_then(|part| part.1.base)
+                .map(|base| base.to_string()),
+            files: made.parts.iter().map(|(path, ..)| path.clone()).collect(),
+            bytes: made.parts.iter().map(|(_, _, len)| len).sum(),
+            content_bytes: written.sum(),
+            commands: made.commands.len(),
+            changes,
+        }
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    keys::beside(path, &format!(".{suffix}"))
 }
