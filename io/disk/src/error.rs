@@ -6,6 +6,7 @@ use bellwether_content::Owner;
 use bellwether_types::{ByteSize, Serial, SitePart, Term, TreePath, VersionId};
 
 use crate::disk::{Errno, Step};
+use crate::hook::HookRun;
 
 /// A step on disk that failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -61,6 +62,15 @@ pub enum SiteError {
         /// The site.
         site: SitePart,
     },
+    /// Nothing was ever made live.
+    #[error("no version of site `{site}` is live: commit one")]
+    NothingLive {
+        /// The site.
+        site: SitePart,
+    },
+    /// A hook called the switch off.
+    #[error("hook `{}` {}, so nothing was switched{}", .0.command.join(" "), .0.outcome, printed(.0))]
+    HookFailed(HookRun),
     /// An assignment of a master that was succeeded.
     #[error("term {given} has passed: term {known} is known, and its master decides")]
     TermPassed {
@@ -171,6 +181,7 @@ impl SiteError {
             | Self::VersionNotHeld { .. }
             | Self::NothingStaged { .. }
             | Self::NothingBefore { .. }
+            | Self::NothingLive { .. }
             | Self::NotInBase { .. }
             | Self::ContentMissing { .. } => ErrorKind::NotFound,
             Self::Busy { .. } | Self::TermPassed { .. } | Self::SerialPassed { .. } => {
@@ -181,6 +192,7 @@ impl SiteError {
             | Self::StateDamaged { .. }
             | Self::ManifestDamaged { .. }
             | Self::LiveForeign { .. } => ErrorKind::Damaged,
+            Self::HookFailed(_) => ErrorKind::Hook,
             Self::NamesCollide { .. } | Self::OwnerUnknown { .. } => ErrorKind::Unsupported,
         }
     }
@@ -202,6 +214,13 @@ fn owner_name(owner: Option<&Owner>) -> String {
     owner.map_or("of the site".into(), |Owner { user, group }| {
         format!("{user}:{group}")
     })
+}
+
+fn printed(run: &HookRun) -> String {
+    match run.output.trim_end() {
+        "" => String::new(),
+        output => format!("; it printed:\n{output}"),
+    }
 }
 
 /// Says what a step was for, once it failed.

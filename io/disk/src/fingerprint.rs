@@ -52,13 +52,17 @@ impl Fingerprints {
     /// What was saved, or an empty table if that cannot be read.
     pub(crate) fn load<D: Disk>(disk: &D, private: &D::Dir) -> Self {
         let bytes = layout::read(disk, private, FINGERPRINTS, TABLE_LEN_MAX);
-        let loaded = bytes
-            .ok()
-            .flatten()
-            .and_then(|bytes| decode(&bytes))
-            .unwrap_or_default();
+        let loaded = bytes.ok().flatten().and_then(|bytes| decode(&bytes));
         Self {
-            loaded,
+            loaded: loaded.unwrap_or_default(),
+            ..Self::empty()
+        }
+    }
+
+    /// Knows nothing.
+    pub(crate) fn empty() -> Self {
+        Self {
+            loaded: Vec::new(),
             learnt: (0..GUARDS).map(|_| Mutex::default()).collect(),
         }
     }

@@ -19,11 +19,14 @@
 //! is a log of steps to undo and redo: with one small file there is nothing to replay.
 #![warn(missing_docs)]
 
+mod collect;
 pub mod disk;
 mod error;
 mod fingerprint;
+mod hook;
 mod key;
 mod layout;
+mod mend;
 mod parallel;
 pub mod publish;
 mod recovery;
@@ -34,11 +37,16 @@ pub mod stage;
 mod staging;
 mod state;
 mod store;
+mod switch;
 mod tree;
 
+pub use collect::{Collected, Retention};
 pub use disk::{Disk, Ids, MemoryDisk, RealDisk, Stopping};
 pub use error::{ErrorKind, Fault, SiteError};
+pub use hook::{Hook, HookOutcome, HookRun, Hooks};
+pub use mend::{Checked, Damage, Difference, DifferenceKind, Mended};
 pub use recovery::Recovery;
 pub use site::{Options, OwnerLookup, Site, Status};
 pub use staging::{BaseFile, ObjectWriter, StageRequest, Staging};
 pub use state::{Release, Switch};
+pub use switch::{Decided, Switched};

@@ -7,6 +7,7 @@ use bellwether_types::{Hash, VersionId};
 
 use crate::disk::{Disk, Errno, TryLock};
 use crate::error::{During, SiteError};
+use crate::hook::HookRun;
 use crate::layout::{self, Durability, LIVE, LIVE_NEXT, LOCK, Layout, STATE};
 use crate::site::Site;
 use crate::state::{STATE_LEN_MAX, State, Switch};
@@ -104,8 +105,9 @@ impl<'s, D: Disk> Session<'s, D> {
     }
 
     /// Makes a decided switch happen; may be repeated. The rename comes first and is the moment
-    /// at which readers see the new version.
-    pub(crate) fn finish_switch(&mut self, switch: Switch) -> Result<(), SiteError> {
+    /// at which readers see the new version; the state comes last, so that hooks run even if the
+    /// machine fails meanwhile.
+    pub(crate) fn finish_switch(&mut self, switch: Switch) -> Result<Vec<HookRun>, SiteError> {
         let (disk, at) = (self.disk(), &self.layout.site);
         if self.live()? != Some(switch.to) {
             match disk.unlink(at, LIVE_NEXT) {
@@ -120,8 +122,10 @@ impl<'s, D: Disk> Session<'s, D> {
         }
         // Also when it is live already: that may be a rename that is not durable yet.
         disk.sync_dir(at).during("sync", "live")?;
+        let runs = self.run_hooks(&self.site.options().hooks.after, switch, false);
         self.state.switched(switch);
-        self.save()
+        self.save()?;
+        Ok(runs)
     }
 }
 

@@ -10,6 +10,7 @@ use bellwether_types::{Serial, SitePart, Term, VersionId};
 
 use crate::disk::{Disk, Ids};
 use crate::error::SiteError;
+use crate::hook::Hooks;
 use crate::layout::Layout;
 use crate::session;
 use crate::staging::{StageRequest, Staging};
@@ -33,6 +34,8 @@ pub struct Options {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Who an entry's owner is on this machine; `None` asks for the owner of the site.
     pub owners: OwnerLookup,
+    /// Commands around each switch.
+    pub hooks: Hooks,
 }
 
 /// Finds an owner by name. `Ok(None)` leaves the owner to the file system; `Err` says that this
@@ -131,6 +134,7 @@ impl Default for Options {
             threads: std::thread::available_parallelism().map_or(1, Into::into),
             clock: Arc::new(system_time),
             owners: Arc::new(|_| Ok(None)),
+            hooks: Hooks::default(),
         }
     }
 }

@@ -522,15 +522,77 @@ impl<'s, D: Disk> Store<'s, D> {
             .filter(|key| used.binary_search(key).is_err())
             .collect();
         unused.sort_unstable();
-        unused.iter().try_for_each(|key| self.remove(key))
+        unused.iter().try_for_each(|key| self.remove(key).map(drop))
     }
 
-    /// Removes an object.
-    pub(crate) fn remove(&self, key: &Key) -> Result<(), SiteError> {
+    /// Removes an object, and tells whether it was there.
+    pub(crate) fn remove(&self, key: &Key) -> Result<bool, SiteError> {
         match self.disk().unlink(self.shard(key)?, &key.name()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno).during("remove", Place(*key)).map_err(Into::into),
         }
+    }
+
+    /// Removes a tree's name of an object. That moves the ctime of what other trees share, so the
+    /// fingerprint is taken anew, if it held until now.
+    pub(crate) fn unlink(&self, object: Object<'_>, at: &D::Dir) -> Result<(), SiteError> {
+        let (disk, name) = (self.disk(), object.path.file_name());
+        // Whatever else stands there is left to the removal of the whole tree.
+        let Ok(before) = disk.stat(at, name) else {
+            return Ok(());
+        };
+        if before.kind != Kind::File {
+            return Ok(());
+        }
+        let mut guard = self.fingerprints.guard(before.inode);
+        let held = guard.holds(&before, &object.key);
+        disk.unlink(at, name).during("remove", object.path)?;
+        match disk.stat(self.shard(&object.key)?, &object.key.name()) {
+            Ok(after) if held && after.inode == before.inode => guard.note(&after, object.key),
+            _ => guard.forget(),
+        }
+        Ok(())
+    }
+
+    /// Gives a tree the object where it has something else, or nothing, in one step. Tells
+    /// whether there was anything to do.
+    pub(crate) fn restore(&self, object: Object<'_>, at: &D::Dir) -> Result<bool, SiteError> {
+        if self.is_intact(at, object.path.file_name(), &object.key, object.file)? {
+            return Ok(false);
+        }
+        let source = self.open_intact(object)?;
+        let (spooled, copy) = self.spool(object.file.mode.bits())?;
+        if !self.copy(object, &source, &copy)? {
+            self.unspool(&spooled)?;
+            return Err(damaged(object));
+        }
+        let (disk, spool) = (self.disk(), &self.layout.objects);
+        self.dress(spool, spooled.as_bytes(), &copy, None, object.file)?;
+        disk.sync_file(&copy).during("sync", object.path)?;
+        disk.rename(spool, spooled.as_bytes(), at, object.path.file_name())
+            .during("restore", object.path)?;
+        self.note(object.key, object.file, &copy)?;
+        Ok(true)
+    }
+
+    /// Whether the store has the object, as it should be.
+    pub(crate) fn has_intact(&self, object: Object<'_>) -> Result<bool, SiteError> {
+        let shard = self.shard(&object.key)?;
+        self.is_intact(shard, &object.key.name(), &object.key, object.file)
+    }
+
+    /// Believes no fingerprint that was taken before this session.
+    pub(crate) fn distrust(&mut self) {
+        self.fingerprints = Fingerprints::empty();
+    }
+
+    /// Keeps what was learnt about inodes for the next session.
+    pub(crate) fn save_fingerprints(&self) -> Result<(), SiteError> {
+        if self.fingerprints.changed() {
+            self.fingerprints.save(self.disk(), &self.layout.private)?;
+        }
+        Ok(())
     }
 
     fn copies(&self) -> Result<&Copies, SiteError> {
@@ -621,6 +683,53 @@ impl<'s, D: Disk> Store<'s, D> {
 
     fn created(&self) -> MutexGuard<'_, HashSet<Key>> {
         self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Held content, seen without a lock: what is read may be compared, and nothing is changed.
+#[derive(Debug)]
+pub(crate) struct Reading<'s, D: Disk> {
+    disk: &'s D,
+    layout: Layout<D>,
+    fingerprints: Fingerprints,
+}
+
+impl<'s, D: Disk> Reading<'s, D> {
+    pub(crate) fn open(site: &'s Site<D>) -> Result<Self, SiteError> {
+        let layout = Layout::open(site.disk(), site.name())?;
+        Ok(Self {
+            disk: site.disk(),
+            fingerprints: Fingerprints::load(site.disk(), &layout.private),
+            layout,
+        })
+    }
+
+    pub(crate) fn disk(&self) -> &'s D {
+        self.disk
+    }
+
+    /// The tree of a version.
+    pub(crate) fn release(&self, version: &VersionId) -> Result<D::Dir, Fault> {
+        let name = version.to_string();
+        self.disk
+            .open_dir(&self.layout.releases, name.as_bytes())
+            .during("open", name)
+    }
+
+    /// Whether what stands in a tree, and has this `stat`, is the object.
+    pub(crate) fn is_intact(
+        &self,
+        object: Object<'_>,
+        at: &D::Dir,
+        stat: &Stat,
+    ) -> Result<bool, Fault> {
+        if self.fingerprints.guard(stat.inode).holds(stat, &object.key) {
+            return Ok(true);
+        }
+        let opened = self.disk.open_file(at, object.path.file_name());
+        let file = opened.during("open", object.path)?;
+        let hash = read_through(self.disk, &file, stat.size, |_| Ok(()));
+        Ok(stat.size == object.file.size && hash.during("read", object.path)? == object.file.hash)
     }
 }
 

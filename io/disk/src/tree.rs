@@ -25,11 +25,32 @@ pub(crate) struct Building<'a, 's, D: Disk> {
     pub(crate) base: Option<(&'a D::Dir, &'a Manifest)>,
 }
 
-/// Something to make that is not a directory.
+/// A manifest arranged by directories, as disks want it.
+pub(crate) struct Survey<'m> {
+    /// Each after the one above it; the first is the root.
+    pub(crate) directories: Vec<Directory<'m>>,
+    /// All entries, directories too, in the manifest's order.
+    pub(crate) entries: Vec<Place<'m>>,
+}
+
+/// A directory of a tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Directory<'m> {
+    /// Its own entry; `None` for the root.
+    pub(crate) place: Option<Place<'m>>,
+}
+
+/// An entry and the number of the directory it stands in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'m> {
+    pub(crate) directory: usize,
+    pub(crate) path: &'m TreePath,
+    pub(crate) entry: &'m Entry,
+}
+
+/// A file or link to make, and whether the base has the same.
 struct Leaf<'m> {
-    directory: usize,
-    path: &'m TreePath,
-    entry: &'m Entry,
+    place: Place<'m>,
     in_base: bool,
 }
 
@@ -39,20 +60,72 @@ const BATCH: usize = 256;
 /// The root of a release.
 const ROOT_MODE: u32 = 0o755;
 
+impl<'m> Survey<'m> {
+    pub(crate) fn new(manifest: &'m Manifest) -> Self {
+        let mut directories = vec![Directory { place: None }];
+        let mut entries = Vec::with_capacity(manifest.len());
+        let mut directory = 0;
+        for (path, entry) in manifest.iter() {
+            // Climb to the directory that this entry stands in: the root holds everything.
+            while let Some(above) = directories[directory].place
+                && !path.is_within(above.path)
+            {
+                directory = above.directory;
+            }
+            let place = Place {
+                directory,
+                path,
+                entry,
+            };
+            entries.push(place);
+            if let Entry::Directory { .. } = entry {
+                directory = directories.len();
+                directories.push(Directory { place: Some(place) });
+            }
+        }
+        Self {
+            directories,
+            entries,
+        }
+    }
+
+    /// Everything but directories; what stands in one directory is together.
+    pub(crate) fn leaves(&self) -> Vec<Place<'m>> {
+        let is_leaf = |place: &Place<'_>| !matches!(place.entry, Entry::Directory { .. });
+        let mut leaves: Vec<_> = self.entries.iter().copied().filter(is_leaf).collect();
+        leaves.sort_by_key(|leaf| leaf.directory);
+        leaves
+    }
+
+    /// Opens a directory of a tree that is arranged so.
+    pub(crate) fn open<D: Disk>(
+        &self,
+        disk: &D,
+        root: &D::Dir,
+        directory: usize,
+    ) -> Result<D::Dir, Fault> {
+        match self.directories[directory].place {
+            Some(Place { path, .. }) => disk.open_dir(root, path.as_bytes()).during("open", path),
+            None => disk.open_dir(root, b".").during("open", "."),
+        }
+    }
+}
+
 impl<D: Disk> Building<'_, '_, D> {
     /// Builds `target`, and returns the sorted keys of the objects it took from the store.
     pub(crate) fn build(&self, target: &Manifest) -> Result<Vec<Key>, SiteError> {
-        let (directories, leaves) = self.survey(target);
-        self.make_directories(&directories)?;
+        let survey = Survey::new(target);
+        let leaves = self.leaves(&survey);
+        self.make_directories(&survey)?;
         let batches: Vec<&[Leaf<'_>]> = leaves.chunks(BATCH).collect();
         parallel::for_each(self.threads, batches.len(), |batch| {
-            self.make_leaves(&directories, batches[batch])
+            self.make_leaves(&survey, batches[batch])
         })?;
-        self.finish_directories(&directories)?;
+        self.finish_directories(&survey)?;
         let mut keys: Vec<Key> = leaves
             .iter()
             .filter(|leaf| !leaf.in_base)
-            .filter_map(|leaf| match leaf.entry {
+            .filter_map(|leaf| match leaf.place.entry {
                 Entry::File(file) => Some(Key::of(file)),
                 _ => None,
             })
@@ -61,82 +134,61 @@ impl<D: Disk> Building<'_, '_, D> {
         Ok(keys)
     }
 
-    /// The directories, parents first, and the rest by directory. Directory 0 is the root.
-    fn survey<'m>(&self, target: &'m Manifest) -> (Vec<Directory<'m>>, Vec<Leaf<'m>>) {
-        let mut directories = vec![Directory::default()];
-        let mut leaves = Vec::with_capacity(target.len());
-        // Both are in the same order, so one pass over the base finds all unchanged entries.
+    /// What to make besides directories; what stands in one directory is together.
+    fn leaves<'m>(&self, survey: &Survey<'m>) -> Vec<Leaf<'m>> {
+        // Both manifests are in the same order, so one pass finds all unchanged entries.
         let mut base = self.base.map(|(_, manifest)| manifest.iter().peekable());
-        let mut parent = 0;
-        for (path, entry) in target.iter() {
-            while directories[parent]
-                .path
-                .is_some_and(|above| !path.is_within(above))
-            {
-                parent = directories[parent].parent;
-            }
-            if let Entry::Directory { .. } = entry {
-                directories.push(Directory {
-                    parent,
-                    path: Some(path),
-                    entry: Some(entry),
-                });
-                parent = directories.len() - 1;
+        let mut leaves = Vec::with_capacity(survey.entries.len());
+        for &place in &survey.entries {
+            if matches!(place.entry, Entry::Directory { .. }) {
                 continue;
             }
             let in_base = base.as_mut().is_some_and(|base| {
-                while base.next_if(|(other, _)| *other < path).is_some() {}
-                base.next_if(|(other, _)| *other == path)
-                    .is_some_and(|(_, other)| other == entry)
+                while base.next_if(|(path, _)| *path < place.path).is_some() {}
+                base.next_if(|(path, _)| *path == place.path)
+                    .is_some_and(|(_, entry)| entry == place.entry)
             });
-            leaves.push(Leaf {
-                directory: parent,
-                path,
-                entry,
-                in_base,
-            });
+            leaves.push(Leaf { place, in_base });
         }
-        // What a directory holds directly is not contiguous in a manifest.
-        leaves.sort_by_key(|leaf| leaf.directory);
-        (directories, leaves)
+        leaves.sort_by_key(|leaf| leaf.place.directory);
+        leaves
     }
 
-    fn make_directories(&self, directories: &[Directory<'_>]) -> Result<(), SiteError> {
+    fn make_directories(&self, survey: &Survey<'_>) -> Result<(), SiteError> {
         let mut above: Option<(usize, D::Dir)> = None;
-        for Directory { parent, path, .. } in directories {
-            let Some(path) = path else { continue };
-            let at = match above.take().filter(|(index, _)| index == parent) {
-                Some((_, at)) => at,
-                None => self.open(self.root, &directories[*parent])?,
+        for place in survey
+            .directories
+            .iter()
+            .filter_map(|directory| directory.place)
+        {
+            let at = match above.take() {
+                Some((index, at)) if index == place.directory => at,
+                _ => survey.open(self.disk, self.root, place.directory)?,
             };
             // Ours alone until its files are there; its own permissions come last.
-            match self.disk.create_dir(&at, path.file_name(), 0o700) {
+            match self.disk.create_dir(&at, place.path.file_name(), 0o700) {
                 Ok(()) => {}
-                Err(Errno::EXIST) => return Err(self.store.collision(path, &at)),
-                Err(errno) => return Err(errno).during("create", path).map_err(Into::into),
+                Err(Errno::EXIST) => return Err(self.store.collision(place.path, &at)),
+                Err(errno) => return Err(errno).during("create", place.path).map_err(Into::into),
             }
-            above = Some((*parent, at));
+            above = Some((place.directory, at));
         }
         Ok(())
     }
 
-    fn make_leaves(
-        &self,
-        directories: &[Directory<'_>],
-        leaves: &[Leaf<'_>],
-    ) -> Result<(), SiteError> {
-        for siblings in leaves.chunk_by(|a, b| a.directory == b.directory) {
-            let directory = &directories[siblings[0].directory];
-            let at = self.open(self.root, directory)?;
+    fn make_leaves(&self, survey: &Survey<'_>, leaves: &[Leaf<'_>]) -> Result<(), SiteError> {
+        for siblings in leaves.chunk_by(|a, b| a.place.directory == b.place.directory) {
+            let directory = siblings[0].place.directory;
+            let at = survey.open(self.disk, self.root, directory)?;
             let base = match self.base {
                 Some((root, _)) if siblings.iter().any(|leaf| leaf.in_base) => {
                     // Somebody may have removed it; then the store serves.
-                    self.open(root, directory).ok()
+                    survey.open(self.disk, root, directory).ok()
                 }
                 _ => None,
             };
             for leaf in siblings {
-                self.make_leaf(leaf, &at, base.as_ref().filter(|_| leaf.in_base))?;
+                self.make_leaf(leaf.place, &at, base.as_ref().filter(|_| leaf.in_base))?;
             }
         }
         Ok(())
@@ -144,11 +196,11 @@ impl<D: Disk> Building<'_, '_, D> {
 
     fn make_leaf(
         &self,
-        leaf: &Leaf<'_>,
+        leaf: Place<'_>,
         at: &D::Dir,
         base: Option<&D::Dir>,
     ) -> Result<(), SiteError> {
-        let Leaf { path, entry, .. } = leaf;
+        let Place { path, entry, .. } = leaf;
         match entry {
             Entry::File(file) => self.store.place(Object::new(path, file), base, at),
             Entry::Symlink { target, owner } => {
@@ -165,22 +217,22 @@ impl<D: Disk> Building<'_, '_, D> {
                     None => Ok(()),
                 }
             }
-            Entry::Directory { .. } => unreachable!("the survey puts directories apart"),
+            Entry::Directory { .. } => unreachable!("leaves are not directories"),
         }
     }
 
     /// Deepest first, because a directory's permissions may hide what is beneath.
-    fn finish_directories(&self, directories: &[Directory<'_>]) -> Result<(), SiteError> {
-        for directory in directories.iter().rev() {
-            let dir = self.open(self.root, directory)?;
-            let (mode, owner) = match directory.entry {
+    fn finish_directories(&self, survey: &Survey<'_>) -> Result<(), SiteError> {
+        for (index, directory) in survey.directories.iter().enumerate().rev() {
+            let dir = survey.open(self.disk, self.root, index)?;
+            let (mode, owner) = match directory.place.map(|place| place.entry) {
                 Some(Entry::Directory { mode, owner }) => (mode.bits(), owner.as_deref()),
                 _ => (ROOT_MODE, None),
             };
             let place = || {
                 directory
-                    .path
-                    .map_or_else(|| ".".to_owned(), ToString::to_string)
+                    .place
+                    .map_or_else(|| ".".into(), |place| place.path.to_string())
             };
             if let Some(ids) = self.store.ids(owner)? {
                 self.disk
@@ -193,25 +245,6 @@ impl<D: Disk> Building<'_, '_, D> {
         }
         Ok(())
     }
-
-    fn open(&self, root: &D::Dir, directory: &Directory<'_>) -> Result<D::Dir, Fault> {
-        match directory.path {
-            Some(path) => self
-                .disk
-                .open_dir(root, path.as_bytes())
-                .during("open", path),
-            None => self.disk.open_dir(root, b".").during("open", "."),
-        }
-    }
-}
-
-/// A directory to make.
-#[derive(Default)]
-struct Directory<'m> {
-    parent: usize,
-    /// `None` for the root.
-    path: Option<&'m TreePath>,
-    entry: Option<&'m Entry>,
 }
 
 /// Removes the tree `name` in `at`; `pace` is told how many files were removed since it was last

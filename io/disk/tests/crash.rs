@@ -1,0 +1,142 @@
+//! Every step of everything that changes a site is the last one once, and what was not synced is
+//! forgotten in many ways.
+
+mod kit;
+
+use std::time::Duration;
+
+use bellwether_disk::{Disk, Retention, Site, SiteError, Stopping};
+use kit::{Job, Matrix, Tree, memory, site, trees, with_versions};
+
+const SEEDS: u64 = 12;
+
+struct Stage<'a> {
+    tree: &'a Tree,
+    base: Option<&'a Tree>,
+}
+
+impl Job for Stage<'_> {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        self.tree.stage(site, 9, self.base).map(drop)
+    }
+}
+
+struct Commit<'a>(&'a Tree);
+
+impl Job for Commit<'_> {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        site.commit(Some(self.0.version())).map(drop)
+    }
+}
+
+struct Rollback<'a>(&'a Tree);
+
+impl Job for Rollback<'_> {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        site.rollback(Some(self.0.version())).map(drop)
+    }
+}
+
+struct Collect;
+
+impl Job for Collect {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        let retention = Retention {
+            keep: 1,
+            grace: Duration::ZERO,
+        };
+        site.collect(retention, &mut |_| {}).map(drop)
+    }
+}
+
+struct Recover;
+
+impl Job for Recover {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        site.recover().map(drop)
+    }
+}
+
+fn check(before: &bellwether_disk::MemoryDisk, job: &impl Job) -> u64 {
+    let matrix = Matrix {
+        before,
+        seeds: SEEDS,
+    };
+    matrix.check(job)
+}
+
+#[test]
+fn a_first_stage_is_whole_or_nothing() {
+    let [a, ..] = trees();
+    check(
+        &memory(),
+        &Stage {
+            tree: &a,
+            base: None,
+        },
+    );
+}
+
+#[test]
+fn a_stage_on_a_base_is_whole_or_nothing() {
+    let [a, b, c] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    check(
+        &disk,
+        &Stage {
+            tree: &c,
+            base: Some(&b),
+        },
+    );
+}
+
+#[test]
+fn a_commit_is_old_or_new() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a]);
+    b.stage(&site(disk.clone()), 2, Some(&a)).unwrap();
+    check(&disk, &Commit(&b));
+}
+
+#[test]
+fn a_first_commit_is_nothing_or_new() {
+    let [a, ..] = trees();
+    let disk = memory();
+    a.stage(&site(disk.clone()), 1, None).unwrap();
+    check(&disk, &Commit(&a));
+}
+
+#[test]
+fn a_rollback_is_new_or_old() {
+    let [a, b, c] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b, &c]);
+    check(&disk, &Rollback(&a));
+}
+
+#[test]
+fn a_removal_takes_whole_versions() {
+    let [a, b, c] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b, &c]);
+    check(&disk, &Collect);
+}
+
+#[test]
+fn recovery_can_be_cut_short_as_often_as_you_like() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a]);
+    // Late in a stage, when there is most to sweep.
+    let counting = Stopping::at(u64::MAX, disk.restarted());
+    let steps = counting.steps();
+    b.stage(&site(counting), 9, Some(&a)).unwrap();
+    let total = steps.load(std::sync::atomic::Ordering::SeqCst);
+    let stopped = Stopping::at(total - 6, disk.clone());
+    b.stage(&site(stopped), 9, Some(&a)).unwrap_err();
+    let disk = disk.restarted();
+    disk.sync_all().unwrap();
+    check(&disk, &Recover);
+}
