@@ -80,7 +80,7 @@ pub(super) fn number(value: f64) -> String {
     }
     let digits = if value >= 100.0 || value.fract() == 0.0 {
         0
-    } else if value >= 1.0 {
+    } else if value >= 10.0 {
         2
     } else {
         4
