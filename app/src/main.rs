@@ -1,1 +1,3 @@
-fn main() { bellwether_cli::main() }
+fn main() -> std::process::ExitCode {
+    bellwether_cli::main()
+}

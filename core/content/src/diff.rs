@@ -116,7 +116,12 @@ mod tests {
                 (path("kind"), Change::Changed),
                 (path("mode"), Change::Attributes),
                 (path("new"), Change::New),
-                (path("new-name"), Change::Moved { from: from("old-name") }),
+                (
+                    path("new-name"),
+                    Change::Moved {
+                        from: from("old-name")
+                    }
+                ),
                 (path("old-name"), Change::Deleted),
             ]
         );

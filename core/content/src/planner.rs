@@ -15,8 +15,21 @@ use crate::diff::same_content;
 use crate::manifest::{Entry, File, Manifest};
 use crate::tree::{ApplyError, Tree};
 
-/// For new paths of the target, the file of the base that their content resembles most.
-pub type Resemblances = BTreeMap<TreePath, TreePath>;
+/// What a planner cannot see in manifests.
+pub struct Hints<'h> {
+    /// For new paths of the target, the file of the base that their content resembles most.
+    pub resemblances: BTreeMap<TreePath, TreePath>,
+    /// Whether a file's content is worth compressing (COMP-02).
+    pub compressible: &'h dyn Fn(&TreePath) -> bool,
+}
+
+impl Hints<'_> {
+    /// Nothing is known.
+    pub const NONE: Self = Self {
+        resemblances: BTreeMap::new(),
+        compressible: &|_| true,
+    };
+}
 
 /// Renamed directories within renamed directories are found one level a round.
 const MOVE_ROUNDS_MAX: usize = 8;
@@ -28,7 +41,7 @@ const MOVE_ROUNDS_MAX: usize = 8;
 pub fn plan(
     base: &Manifest,
     target: &Manifest,
-    resemblances: &Resemblances,
+    hints: &Hints<'_>,
 ) -> Result<Vec<Command>, ApplyError> {
     let mut planner = Planner {
         tree: Tree::new(base),
@@ -47,7 +60,7 @@ pub fn plan(
     planner.create_directories()?;
     planner.copy_files()?;
     planner.make_links()?;
-    planner.write_files(resemblances)?;
+    planner.write_files(hints)?;
     planner.set_attributes()?;
     Ok(planner.commands)
 }
@@ -59,11 +72,16 @@ pub fn plan(
 /// The step that does not apply, or how many files remain to be written.
 pub fn check(base: &Manifest, commands: &[Command], target: &Manifest) -> Result<bool, ApplyError> {
     let mut tree = Tree::new(base);
-    commands.iter().try_for_each(|command| tree.apply(command))?;
-    let contents = tree.written().iter().map(|write| match target.get(&write.path) {
-        Some(Entry::File(file)) if file.size == write.size => (file.size, file.hash),
-        _ => (write.size, Hash([0; 32])),
-    });
+    commands
+        .iter()
+        .try_for_each(|command| tree.apply(command))?;
+    let contents = tree
+        .written()
+        .iter()
+        .map(|write| match target.get(&write.path) {
+            Some(Entry::File(file)) if file.size == write.size => (file.size, file.hash),
+            _ => (write.size, Hash([0; 32])),
+        });
     let contents: Vec<_> = contents.collect();
     Ok(tree.finish(&contents)? == *target)
 }
@@ -105,7 +123,10 @@ impl Planner<'_> {
         let mut appeared: BTreeMap<(Hash, &[u8]), Vec<&TreePath>> = BTreeMap::new();
         for (path, file) in self.target.files() {
             if file.size > 0 && self.tree.get(path).is_none() {
-                appeared.entry((file.hash, path.file_name())).or_default().push(path);
+                appeared
+                    .entry((file.hash, path.file_name()))
+                    .or_default()
+                    .push(path);
             }
         }
         let mut votes: BTreeMap<TreePath, BTreeMap<TreePath, usize>> = BTreeMap::new();
@@ -115,13 +136,20 @@ impl Planner<'_> {
                 continue;
             }
             // Only a file with one possible new place can tell where its directory went.
-            if let Some([place]) = appeared.get(&(file.hash, path.file_name())).map(Vec::as_slice) {
+            if let Some([place]) = appeared
+                .get(&(file.hash, path.file_name()))
+                .map(Vec::as_slice)
+            {
                 let (mut from, mut to) = (path.parent(), place.parent());
                 while let (Some(old), Some(new)) = (&from, &to) {
                     if self.target.contains(old) || self.tree.get(new).is_some() {
                         break;
                     }
-                    *votes.entry(old.clone()).or_default().entry(new.clone()).or_default() += 1;
+                    *votes
+                        .entry(old.clone())
+                        .or_default()
+                        .entry(new.clone())
+                        .or_default() += 1;
                     if old.file_name() != new.file_name() {
                         break;
                     }
@@ -150,7 +178,10 @@ impl Planner<'_> {
             parent = path.parent();
             missing.push(path);
         }
-        missing.into_iter().rev().try_for_each(|path| self.create_directory(path))
+        missing
+            .into_iter()
+            .rev()
+            .try_for_each(|path| self.create_directory(path))
     }
 
     fn create_directory(&mut self, path: TreePath) -> Result<(), ApplyError> {
@@ -170,7 +201,9 @@ impl Planner<'_> {
                 && matches!(self.target.get(path), Some(Entry::Directory { .. }))
         });
         let in_the_way: Vec<_> = in_the_way.map(|(path, _)| path.clone()).collect();
-        in_the_way.into_iter().try_for_each(|path| self.push(Command::RemoveFile { path }))
+        in_the_way
+            .into_iter()
+            .try_for_each(|path| self.push(Command::RemoveFile { path }))
     }
 
     /// Creates missing directories, except beneath a directory that is to become a file.
@@ -203,7 +236,9 @@ impl Planner<'_> {
                 moves.push((path.clone(), to.clone()));
             }
         }
-        moves.into_iter().try_for_each(|(from, to)| self.push(Command::Move { from, to }))
+        moves
+            .into_iter()
+            .try_for_each(|(from, to)| self.push(Command::Move { from, to }))
     }
 
     /// Removes what the target does not have, whole directories at once.
@@ -246,7 +281,9 @@ impl Planner<'_> {
                 copies.push(((*from).clone(), path.clone()));
             }
         }
-        copies.into_iter().try_for_each(|(from, to)| self.push(Command::Copy { from, to }))
+        copies
+            .into_iter()
+            .try_for_each(|(from, to)| self.push(Command::Copy { from, to }))
     }
 
     fn has_content(&self, path: &TreePath, file: &File) -> bool {
@@ -259,7 +296,11 @@ impl Planner<'_> {
             let Entry::Symlink { target, owner } = entry else {
                 continue;
             };
-            if !self.tree.get(path).is_some_and(|now| same_content(now, entry)) {
+            if !self
+                .tree
+                .get(path)
+                .is_some_and(|now| same_content(now, entry))
+            {
                 let (path, target, owner) = (path.clone(), target.clone(), owner.clone());
                 self.push(Command::Symlink {
                     path,
@@ -272,13 +313,25 @@ impl Planner<'_> {
     }
 
     /// Like files follow each other, so that their contents compress as one.
-    fn write_files(&mut self, resemblances: &Resemblances) -> Result<(), ApplyError> {
-        let missing = self.target.files().filter(|(path, file)| !self.has_content(path, file));
+    fn write_files(&mut self, hints: &Hints<'_>) -> Result<(), ApplyError> {
+        let missing = self
+            .target
+            .files()
+            .filter(|(path, file)| !self.has_content(path, file));
         let mut missing: Vec<_> = missing.collect();
-        missing.sort_by_key(|(path, _)| (extension(path), *path));
+        missing.sort_by_cached_key(|(path, _)| {
+            (
+                (hints.compressible)(path),
+                extension(path).to_vec(),
+                (*path).clone(),
+            )
+        });
         for (path, file) in missing {
-            let own = self.tree.base_index(path).and_then(|index| self.tree.base_path(index));
-            let base = own.or_else(|| resemblances.get(path)).cloned();
+            let own = self
+                .tree
+                .base_index(path)
+                .and_then(|index| self.tree.base_path(index));
+            let base = own.or_else(|| hints.resemblances.get(path)).cloned();
             let is_file = |path: &TreePath| matches!(self.tree.base().get(path), Some(Entry::File(base)) if base.size > 0);
             self.push(Command::WriteFile(WriteFile {
                 path: path.clone(),
@@ -305,7 +358,10 @@ impl Planner<'_> {
                     if same {
                         continue;
                     }
-                    (file.mode, (file.modified != now.modified).then_some(file.modified))
+                    (
+                        file.mode,
+                        (file.modified != now.modified).then_some(file.modified),
+                    )
                 }
                 _ if entry == now => continue,
                 (Entry::Directory { mode, .. }, _) => (*mode, None),
@@ -324,7 +380,9 @@ impl Planner<'_> {
 
 fn extension(path: &TreePath) -> &[u8] {
     let name = path.file_name();
-    name.iter().rposition(|&b| b == b'.').map_or(&[], |dot| &name[dot..])
+    name.iter()
+        .rposition(|&b| b == b'.')
+        .map_or(&[], |dot| &name[dot..])
 }
 
 #[cfg(test)]
@@ -337,16 +395,21 @@ mod tests {
     use crate::manifest::{Mode, Timestamp};
 
     fn tree(entries: &[(&str, Entry)]) -> Manifest {
-        let entries = entries.iter().map(|(text, entry)| (path(text), entry.clone()));
+        let entries = entries
+            .iter()
+            .map(|(text, entry)| (path(text), entry.clone()));
         Manifest::from_entries(entries).unwrap()
     }
 
     /// Plans, checks, and sends the commands through their encoding.
     fn planned(base: &Manifest, target: &Manifest) -> Vec<Command> {
-        let commands = plan(base, target, &Resemblances::new()).unwrap();
+        let commands = plan(base, target, &Hints::NONE).unwrap();
         assert!(check(base, &commands, target).unwrap());
         let bytes = body::encode(&commands, &mut Tree::new(base)).unwrap();
-        assert_eq!(body::decode(&bytes, &mut Tree::new(base)).unwrap(), commands);
+        assert_eq!(
+            body::decode(&bytes, &mut Tree::new(base)).unwrap(),
+            commands
+        );
         commands
     }
 
@@ -369,7 +432,10 @@ mod tests {
             let files = (0..1000).map(|i| (path(&format!("{name}/{i}")), file(&[i as u8, 1])));
             Manifest::from_entries([(path(name), directory())].into_iter().chain(files)).unwrap()
         };
-        assert_eq!(planned(&entries("before"), &entries("after")), [moved("before", "after")]);
+        assert_eq!(
+            planned(&entries("before"), &entries("after")),
+            [moved("before", "after")]
+        );
     }
 
     #[test]
@@ -391,7 +457,10 @@ mod tests {
             ("v2/sub2/d", file(b"d")),
         ]);
         let commands = planned(&base, &target);
-        assert_eq!(commands[..2], [moved("v1", "v2"), moved("v2/sub1", "v2/sub2")]);
+        assert_eq!(
+            commands[..2],
+            [moved("v1", "v2"), moved("v2/sub1", "v2/sub2")]
+        );
         assert_eq!(commands.len(), 3);
     }
 
@@ -400,7 +469,11 @@ mod tests {
         let base = tree(&[("a", file(b"1")), ("b", file(b"2"))]);
         let target = tree(&[("a", file(b"2")), ("b", file(b"1"))]);
         let commands = planned(&base, &target);
-        assert!(commands.iter().all(|command| matches!(command, Command::Copy { .. })));
+        assert!(
+            commands
+                .iter()
+                .all(|command| matches!(command, Command::Copy { .. }))
+        );
     }
 
     #[test]
@@ -472,7 +545,8 @@ mod tests {
                 entries.entry(path(&names.join("/"))).or_insert(leaf);
             }
             let entries = entries.clone().into_iter().filter(|(path, _)| {
-                path.parent().is_none_or(|p| matches!(entries.get(&p), Some(Entry::Directory { .. })))
+                path.parent()
+                    .is_none_or(|p| matches!(entries.get(&p), Some(Entry::Directory { .. })))
             });
             Manifest::from_entries(entries.collect::<Vec<_>>()).unwrap_or_default()
         })

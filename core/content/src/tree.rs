@@ -130,7 +130,7 @@ impl<'a> Tree<'a> {
 
     /// The index of the base's entry `path`.
     pub fn index_in_base(&self, path: &TreePath) -> Option<usize> {
-        self.places.binary_search_by(|place| place.base.cmp(path)).ok()
+        self.base.index_of(path)
     }
 
     /// The files that the data file brings, in its order.
@@ -267,7 +267,8 @@ impl<'a> Tree<'a> {
     }
 
     fn entry(&self, path: &TreePath) -> Result<&Entry, ApplyError> {
-        self.get(path).ok_or_else(|| ApplyError::Missing(path.clone()))
+        self.get(path)
+            .ok_or_else(|| ApplyError::Missing(path.clone()))
     }
 
     fn wrong_kind(&self, path: &TreePath) -> ApplyError {
@@ -328,6 +329,9 @@ impl<'a> Tree<'a> {
 
     fn beneath(&self, path: &TreePath) -> Vec<TreePath> {
         let from = self.nodes.range(path.clone()..);
-        from.map(|(path, _)| path).take_while(|entry| entry.is_within(path)).cloned().collect()
+        from.map(|(path, _)| path)
+            .take_while(|entry| entry.is_within(path))
+            .cloned()
+            .collect()
     }
 }

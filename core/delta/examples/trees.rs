@@ -4,7 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "reads trees to measure with")]
 
 use bellwether_delta::{
-    Codec, Effort, GroupDecoder, GroupEncoder, Pair, SEGMENT_NEW_MAX, match_segment,
+    CoarseIndex, Codec, Effort, GroupDecoder, GroupEncoder, Pair, SEGMENT_BASE_MAX,
+    SEGMENT_NEW_MAX, match_segment, pairs_at_home,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +24,23 @@ fn main() {
     let [old, new, rest @ ..] = &args[..] else {
         panic!("usage: trees OLD_DIR NEW_DIR [fast|default|max]");
     };
-    let segments = segments(&tree(Path::new(old)), &tree(Path::new(new)));
+    let (old, new) = (tree(Path::new(old)), tree(Path::new(new)));
+    let start = cpu_seconds();
+    let mut ranges_count = 0;
+    let segments = segments(&old, &new, &mut ranges_count);
+    println!(
+        "{} segments, {} bytes, from {} bytes in {ranges_count} ranges, {:.3} s",
+        segments.len(),
+        segments
+            .iter()
+            .map(|segment| segment.new.len())
+            .sum::<usize>(),
+        segments
+            .iter()
+            .map(|segment| segment.base.len())
+            .sum::<usize>(),
+        cpu_seconds() - start,
+    );
     for (name, effort) in [
         ("fast", Effort::Fast),
         ("default", Effort::Default),
@@ -42,6 +59,49 @@ fn measure(name: &str, effort: Effort, segments: &[Segment]) {
         .map(|segment| match_segment(effort, &segment.base, &segment.new, &segment.pairs))
         .collect();
     let matched = cpu_seconds();
+    if let Ok(n) = std::env::var("SEG") {
+        let n: usize = n.parse().unwrap();
+        let s = &segments[n];
+        let mut at = 0;
+        let mut exp = 0i64;
+        for m in &matches[n] {
+            let l = &s.new[at..at + m.literal_len as usize];
+            println!(
+                "{at} lit {} len {} skip {} {:?}",
+                l.len(),
+                m.len,
+                m.base_start as i64 - exp,
+                String::from_utf8_lossy(&l[..l.len().min(60)])
+            );
+            exp = m.base_start as i64 + m.len as i64;
+            at += l.len() + m.len as usize;
+        }
+    }
+    if std::env::var("DBG").is_ok() {
+        for (s, m) in segments.iter().zip(&matches) {
+            println!(
+                "new {} base {} steps {} literals {} mism {}",
+                s.new.len(),
+                s.base.len(),
+                m.len(),
+                m.iter().map(|m| m.literal_len as usize).sum::<usize>(),
+                {
+                    let mut at = 0;
+                    let mut c = 0;
+                    for m in m {
+                        at += m.literal_len as usize;
+                        c += s.new[at..at + m.len as usize]
+                            .iter()
+                            .zip(&s.base[m.base_start as usize..])
+                            .filter(|(a, b)| a != b)
+                            .count();
+                        at += m.len as usize;
+                    }
+                    c
+                }
+            );
+        }
+    }
     let codec = Codec::of(effort);
     let mut encoder = GroupEncoder::new(codec);
     let payloads: Vec<_> = segments
@@ -82,6 +142,7 @@ fn measure(name: &str, effort: Effort, segments: &[Segment]) {
 fn segments(
     old: &BTreeMap<(OsString, PathBuf), Vec<u8>>,
     new: &BTreeMap<(OsString, PathBuf), Vec<u8>>,
+    ranges_count: &mut usize,
 ) -> Vec<Segment> {
     let empty = Vec::new();
     let mut segments = Vec::new();
@@ -105,20 +166,26 @@ fn segments(
             open.base.extend_from_slice(base);
             continue;
         }
+        let mut index = CoarseIndex::new(base.len() as u64);
+        index.add(&base[..]).expect("memory is readable");
+        index.seal();
         for (number, slice) in content.chunks(SEGMENT_NEW_MAX).enumerate() {
-            let at = (number * SEGMENT_NEW_MAX).min(base.len());
-            let from = at.saturating_sub(SEGMENT_NEW_MAX / 2);
-            let to = (at + 2 * SEGMENT_NEW_MAX).min(base.len());
-            segments.push(Segment {
-                base: base[from..to].to_vec(),
+            let home = (0, (number * SEGMENT_NEW_MAX) as u64);
+            let ranges = index.ranges(slice, Some(home), SEGMENT_BASE_MAX as u64);
+            let mut segment = Segment {
                 new: slice.to_vec(),
-                pairs: vec![Pair {
-                    new_start: 0,
-                    new_len: slice.len() as u32,
-                    base_start: (at - from) as u32,
-                    base_len: (to - at) as u32,
-                }],
-            });
+                ..Segment::default()
+            };
+            for range in &ranges {
+                let bytes = &base[range.offset as usize..][..range.len as usize];
+                segment.base.extend_from_slice(bytes);
+            }
+            segment.pairs = pairs_at_home(&ranges, home, slice.len() as u32);
+            if std::env::var("DBG").is_ok() {
+                println!("{home:?} {} {ranges:?} {:?}", slice.len(), segment.pairs);
+            }
+            *ranges_count += ranges.len();
+            segments.push(segment);
         }
     }
     segments.push(open);

@@ -37,4 +37,7 @@ pub enum DecodeError {
     /// The entropy coder found nonsense in the named part.
     #[error("the delta's {0} does not decompress")]
     Compression(&'static str),
+    /// The context-mixing coder found nonsense.
+    #[error(transparent)]
+    Mixing(#[from] crate::mixing::DecodeError),
 }

@@ -1,6 +1,7 @@
 //! Segments coded one after the other, each with the help of those before it.
 
 use crate::error::DecodeError;
+use crate::mixing::{MixDecoder, MixEncoder};
 use crate::parts::{self, Parts};
 use crate::varint::{self, Reader};
 use crate::{Effort, Match, SEGMENT_NEW_MAX};
@@ -16,6 +17,8 @@ pub enum Codec {
         /// zstd's compression level. A decoder need not know it.
         level: i32,
     },
+    /// By the context-mixing coder.
+    Mixing,
 }
 
 impl Codec {
@@ -23,7 +26,8 @@ impl Codec {
     pub fn of(effort: Effort) -> Self {
         match effort {
             Effort::Fast => Self::Zstd { level: 3 },
-            Effort::Default | Effort::Max => Self::Zstd { level: 19 },
+            Effort::Default => Self::Zstd { level: 19 },
+            Effort::Max => Self::Mixing,
         }
     }
 
@@ -32,6 +36,7 @@ impl Codec {
         match self {
             Self::Stored => 0,
             Self::Zstd { .. } => 1,
+            Self::Mixing => 2,
         }
     }
 
@@ -40,6 +45,7 @@ impl Codec {
         match id {
             0 => Some(Self::Stored),
             1 => Some(Self::Zstd { level: 0 }),
+            2 => Some(Self::Mixing),
             _ => None,
         }
     }
@@ -52,6 +58,7 @@ pub struct GroupEncoder {
     codec: Codec,
     stream: CCtx<'static>,
     parts: Parts,
+    mixing: Option<Box<MixEncoder>>,
 }
 
 impl GroupEncoder {
@@ -74,11 +81,15 @@ impl GroupEncoder {
             codec,
             stream,
             parts: Parts::default(),
+            mixing: (codec == Codec::Mixing).then(Box::default),
         }
     }
 
     /// Appends the payload of one segment to `out`.
     pub fn segment(&mut self, base: &[u8], new: &[u8], matches: &[Match], out: &mut Vec<u8>) {
+        if let Some(mixing) = &mut self.mixing {
+            return mixing.segment(base, new, matches, out);
+        }
         self.parts.split(base, new, matches);
         varint::put(out, self.parts.control.len() as u32);
         varint::put(out, self.parts.mismatches.len() as u32);
@@ -91,8 +102,10 @@ impl GroupEncoder {
                 continue;
             }
             match self.codec {
-                Codec::Stored => out.extend_from_slice(part),
-                Codec::Zstd { .. } => compress(&mut self.stream, part, out),
+                Codec::Stored | Codec::Mixing => out.extend_from_slice(part),
+                Codec::Zstd { .. } => {
+                    compress(&mut self.stream, part, out);
+                }
             }
         }
     }
@@ -121,6 +134,7 @@ fn compress(stream: &mut CCtx<'static>, part: &[u8], out: &mut Vec<u8>) {
 pub struct GroupDecoder {
     codec: Codec,
     stream: DCtx<'static>,
+    mixing: Option<Box<MixDecoder>>,
 }
 
 impl GroupDecoder {
@@ -130,7 +144,12 @@ impl GroupDecoder {
         stream
             .set_parameter(DParameter::WindowLogMax(WINDOW_LOG))
             .expect("a window in range");
-        Self { codec, stream }
+        let mixing = (codec == Codec::Mixing).then(Box::default);
+        Self {
+            codec,
+            stream,
+            mixing,
+        }
     }
 
     /// Appends the `new_len` bytes that `payload` makes of `base` to `new`. After an error the
@@ -142,6 +161,9 @@ impl GroupDecoder {
         payload: &[u8],
         new: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
+        if let Some(mixing) = &mut self.mixing {
+            return Ok(mixing.segment(base, new_len, payload, new)?);
+        }
         let limit = |part, claimed: usize, limit: usize| {
             if claimed <= limit {
                 return Ok(claimed);
@@ -179,7 +201,7 @@ impl GroupDecoder {
             return Ok(Vec::new());
         }
         match self.codec {
-            Codec::Stored => {
+            Codec::Stored | Codec::Mixing => {
                 let (bytes, left) = rest
                     .split_at_checked(len)
                     .ok_or(DecodeError::Truncated(part))?;

@@ -12,16 +12,26 @@
 //! *group*, so that a tree's many small edits are coded as one stream.
 #![warn(missing_docs)]
 
+mod coarse;
+mod content;
 mod error;
+mod gear;
 mod group;
 mod matching;
 mod mismatches;
+mod mixing;
 mod parts;
+#[cfg(test)]
+mod samples;
+mod sketch;
 mod varint;
 
+pub use coarse::{BaseRange, CoarseIndex, pairs_at_home};
+pub use content::{Content, ReadError};
 pub use error::DecodeError;
 pub use group::{Codec, GroupDecoder, GroupEncoder};
 pub use matching::{Pair, match_segment};
+pub use sketch::Sketch;
 
 /// The most new content in one segment, in bytes.
 pub const SEGMENT_NEW_MAX: usize = 8 << 20;

@@ -106,7 +106,17 @@ mod tests {
 
     #[test]
     fn names_that_would_be_dangerous_as_file_names_are_refused() {
-        for text in ["", ".", "..", ".hidden", "-rf", "a/b", "a b", "é", &"x".repeat(65)] {
+        for text in [
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "-rf",
+            "a/b",
+            "a b",
+            "é",
+            &"x".repeat(65),
+        ] {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }
     }

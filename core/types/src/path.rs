@@ -86,8 +86,7 @@ impl TreePath {
 
     /// Whether this path is `ancestor` or lies beneath it.
     pub fn is_within(&self, ancestor: &Self) -> bool {
-        self.0.starts_with(&ancestor.0)
-            && matches!(self.0.get(ancestor.0.len()), None | Some(b'/'))
+        self.0.starts_with(&ancestor.0) && matches!(self.0.get(ancestor.0.len()), None | Some(b'/'))
     }
 
     /// This path, which lies within `from`, as it is named once `from` is called `to`.
@@ -149,7 +148,9 @@ mod tests {
     #[test]
     fn paths_that_could_leave_the_root_are_refused() {
         let long = "x".repeat(256);
-        for text in ["", "/", "/etc", "..", "a/../b", "a/..", "./a", "a//b", "a/", "a\0b", &long] {
+        for text in [
+            "", "/", "/etc", "..", "a/../b", "a/..", "./a", "a//b", "a/", "a\0b", &long,
+        ] {
             assert!(TreePath::new(text.as_bytes()).is_err(), "{text:?}");
         }
     }
@@ -165,7 +166,10 @@ mod tests {
     fn a_directory_comes_just_before_what_it_holds() {
         let mut paths = ["a-b", "a/z", "a", "b", "a.b", "a/b/c", "a/b"].map(path);
         paths.sort();
-        assert_eq!(paths, ["a", "a/b", "a/b/c", "a/z", "a-b", "a.b", "b"].map(path));
+        assert_eq!(
+            paths,
+            ["a", "a/b", "a/b/c", "a/z", "a-b", "a.b", "b"].map(path)
+        );
     }
 
     #[test]

@@ -25,7 +25,10 @@ pub(crate) fn from_text(
     expected: &'static str,
 ) -> Result<[u8; 32], ParseKeyError> {
     let error = ParseKeyError { expected, label };
-    let digits = text.trim().strip_prefix(label).and_then(|rest| rest.strip_prefix(':'));
+    let digits = text
+        .trim()
+        .strip_prefix(label)
+        .and_then(|rest| rest.strip_prefix(':'));
     match digits.map(str::parse::<bellwether_types::Hash>) {
         Some(Ok(bytes)) => Ok(bytes.0),
         _ => Err(error),

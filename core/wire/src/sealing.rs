@@ -104,7 +104,10 @@ impl Sealer {
     pub fn seal(&mut self, chunk: &mut Vec<u8>, last: bool) {
         debug_assert!(chunk.len() <= SEALED_CHUNK_LEN && (last || chunk.len() == SEALED_CHUNK_LEN));
         let nonce = self.0.nonce(last);
-        let sealed = self.0.key.seal_in_place_append_tag(nonce, Aad::empty(), chunk);
+        let sealed = self
+            .0
+            .key
+            .seal_in_place_append_tag(nonce, Aad::empty(), chunk);
         sealed.expect("a chunk is far below what the cipher takes");
     }
 
@@ -153,13 +156,17 @@ impl Opener {
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealer").field("chunk", &self.0.chunk).finish_non_exhaustive()
+        f.debug_struct("Sealer")
+            .field("chunk", &self.0.chunk)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Opener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opener").field("chunk", &self.0.chunk).finish_non_exhaustive()
+        f.debug_struct("Opener")
+            .field("chunk", &self.0.chunk)
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,7 +180,13 @@ mod tests {
 
     #[test]
     fn streams_of_every_length_open_again() {
-        for len in [0, 1, SEALED_CHUNK_LEN - 1, SEALED_CHUNK_LEN, 2 * SEALED_CHUNK_LEN + 5] {
+        for len in [
+            0,
+            1,
+            SEALED_CHUNK_LEN - 1,
+            SEALED_CHUNK_LEN,
+            2 * SEALED_CHUNK_LEN + 5,
+        ] {
             let plain: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let sealed = key().sealer(&[1; 16], "data").seal_all(&plain);
             assert_eq!(sealed.len() as u64, sealed_len(len as u64));
@@ -186,15 +199,26 @@ mod tests {
     fn another_key_salt_or_purpose_opens_nothing() {
         let sealed = key().sealer(&[1; 16], "data").seal_all(b"flock");
         let other = ContentKey::from_bytes([4; 32]);
-        assert_eq!(other.opener(&[1; 16], "data").open_all(&sealed), Err(UnsealError));
-        assert_eq!(key().opener(&[2; 16], "data").open_all(&sealed), Err(UnsealError));
-        assert_eq!(key().opener(&[1; 16], "body").open_all(&sealed), Err(UnsealError));
+        assert_eq!(
+            other.opener(&[1; 16], "data").open_all(&sealed),
+            Err(UnsealError)
+        );
+        assert_eq!(
+            key().opener(&[2; 16], "data").open_all(&sealed),
+            Err(UnsealError)
+        );
+        assert_eq!(
+            key().opener(&[1; 16], "body").open_all(&sealed),
+            Err(UnsealError)
+        );
     }
 
     #[test]
     fn chunks_cannot_be_cut_off_swapped_or_changed() {
         let sealed_chunk = SEALED_CHUNK_LEN + TAG_LEN;
-        let sealed = key().sealer(&[1; 16], "data").seal_all(&vec![9; 3 * SEALED_CHUNK_LEN]);
+        let sealed = key()
+            .sealer(&[1; 16], "data")
+            .seal_all(&vec![9; 3 * SEALED_CHUNK_LEN]);
         let open = |bytes: &[u8]| key().opener(&[1; 16], "data").open_all(bytes);
         assert_eq!(open(&[]), Err(UnsealError));
         assert_eq!(open(&sealed[..2 * sealed_chunk]), Err(UnsealError));

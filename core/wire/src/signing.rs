@@ -52,7 +52,10 @@ impl SigningKey {
     /// The signature of `message`.
     pub fn sign(&self, message: &[u8]) -> Signature {
         let signature = self.pair.sign(message);
-        signature.as_ref().try_into().expect("a signature has 64 bytes")
+        signature
+            .as_ref()
+            .try_into()
+            .expect("a signature has 64 bytes")
     }
 
     /// The line to keep in a file that only its owner may read.
@@ -72,13 +75,29 @@ impl FromStr for SigningKey {
 impl PublicKey {
     /// Whether `signature` is this key's for `message`.
     pub fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.0).verify(message, signature).is_ok()
+        UnparsedPublicKey::new(&ED25519, self.0)
+            .verify(message, signature)
+            .is_ok()
     }
 
-    /// What headers call this key.
+    /// The bytes that travel.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The key of these bytes; if they are none, no signature verifies.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// What people call this key.
     pub fn id(&self) -> KeyId {
         let hash = Hash::of(&self.0);
-        KeyId(hash.0[..8].try_into().expect("a hash has more than 8 bytes"))
+        KeyId(
+            hash.0[..8]
+                .try_into()
+                .expect("a hash has more than 8 bytes"),
+        )
     }
 
     /// The line to hand to nodes.
@@ -123,7 +142,11 @@ mod tests {
         let signature = key.sign(b"message");
         assert!(key.public().verifies(b"message", &signature));
         assert!(!key.public().verifies(b"massage", &signature));
-        assert!(!SigningKey::from_seed([8; 32]).public().verifies(b"message", &signature));
+        assert!(
+            !SigningKey::from_seed([8; 32])
+                .public()
+                .verifies(b"message", &signature)
+        );
         for at in 0..SIGNATURE_LEN {
             let mut flipped = signature;
             flipped[at] ^= 1;
@@ -145,7 +168,9 @@ mod tests {
     fn secrets_are_not_shown() {
         let key = SigningKey::from_seed([0xab; 32]);
         assert!(!format!("{key:?}").contains("abab"));
-        let error = "bellwether-signing-key:abab".parse::<SigningKey>().unwrap_err();
+        let error = "bellwether-signing-key:abab"
+            .parse::<SigningKey>()
+            .unwrap_err();
         assert!(!format!("{error} {error:?}").contains("abab"));
     }
 }

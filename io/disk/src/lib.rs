@@ -1,1 +1,44 @@
-//! Under construction.
+//! A site on disk: objects, releases, the switch between them, and what puts things right after
+//! a crash.
+//!
+//! ```text
+//! ROOT/SITE/live -> releases/VERSION     what is served; one rename switches it
+//! ROOT/SITE/releases/VERSION/...         trees, sharing files with each other and the objects
+//! ROOT/SITE/.bellwether/
+//!     objects/XX/...                     each content once per mode, owner and mtime
+//!     manifests/VERSION                  the canonical encoding
+//!     state                              what is held, staged and decided
+//!     fingerprints                       which inodes we know to be intact; a cache
+//!     spool/                             assignments that wait for the rest of their set
+//!     lock                               one writer at a time
+//! ```
+//!
+//! One rule carries all recovery: **the state file is the truth, and it is replaced atomically.**
+//! A release is held when the state names it; everything else is swept. A switch is decided when
+//! the state holds the intent; from then on it is finished, whatever happens. The road not taken
+//! is a log of steps to undo and redo: with one small file there is nothing to replay.
+#![warn(missing_docs)]
+
+pub mod disk;
+mod error;
+mod fingerprint;
+mod key;
+mod layout;
+mod parallel;
+pub mod publish;
+mod recovery;
+pub mod scan;
+mod session;
+mod site;
+pub mod stage;
+mod staging;
+mod state;
+mod store;
+mod tree;
+
+pub use disk::{Disk, Ids, MemoryDisk, RealDisk, Stopping};
+pub use error::{ErrorKind, Fault, SiteError};
+pub use recovery::Recovery;
+pub use site::{Options, OwnerLookup, Site, Status};
+pub use staging::{BaseFile, ObjectWriter, StageRequest, Staging};
+pub use state::{Release, Switch};

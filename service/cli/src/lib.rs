@@ -1,4 +1,29 @@
-//! The command line.
+//! The command line: one command a file. Data goes to standard output, talk to standard error;
+//! every command also speaks JSON; every failure has its exit code (`bellwether help exit-codes`).
+
+mod cli;
+mod content;
+mod demo;
+mod exit;
+mod failure;
+mod help;
+mod keys;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
 
 /// Parses the arguments and runs the command.
-pub fn main() {}
+pub fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
+    let output = output::Output::new(cli.talk);
+    match cli.command.run(&output) {
+        Ok(exit) => exit.into(),
+        Err(failure) => output.fail(&failure),
+    }
+}

@@ -67,7 +67,16 @@ macro_rules! columns {
 }
 
 columns!(
-    places, prefixes, names, bases, modes, owners, owner_numbers, sizes, seconds, nanoseconds,
+    places,
+    prefixes,
+    names,
+    bases,
+    modes,
+    owners,
+    owner_numbers,
+    sizes,
+    seconds,
+    nanoseconds,
     targets
 );
 
@@ -125,7 +134,11 @@ impl<'b> Rest<'b> {
     }
 
     fn finish(self) -> Result<(), ColumnError> {
-        if self.is_empty() { Ok(()) } else { Err(ColumnError::LeftOver) }
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(ColumnError::LeftOver)
+        }
     }
 }
 

@@ -128,13 +128,16 @@ pub fn decode(bytes: &[u8], tree: &mut Tree<'_>) -> Result<Vec<Command>, DecodeB
     let mut commands = Vec::new();
     for index in 0..decoder.reader.operations.len() {
         let operation = decoder.reader.operations[index];
-        let known = OPERATIONS.iter().find(|(known, _)| *known as u8 == operation);
+        let known = OPERATIONS
+            .iter()
+            .find(|(known, _)| *known as u8 == operation);
         let Some((operation, _)) = known else {
             return Err(DecodeBodyError::Operation { index, operation });
         };
         let command = decoder.command(*operation, tree);
         let command = command.map_err(|fault| DecodeBodyError::Field { index, fault })?;
-        tree.apply(&command).map_err(|error| DecodeBodyError::Apply { index, error })?;
+        tree.apply(&command)
+            .map_err(|error| DecodeBodyError::Apply { index, error })?;
         commands.push(command);
     }
     decoder.reader.finish()?;
@@ -145,9 +148,15 @@ pub fn decode(bytes: &[u8], tree: &mut Tree<'_>) -> Result<Vec<Command>, DecodeB
 pub fn count(bytes: &[u8]) -> Result<Vec<(&'static str, usize)>, DecodeBodyError> {
     let reader = Reader::new(bytes)?;
     let times = |wanted: Operation| {
-        reader.operations.iter().filter(|operation| **operation == wanted as u8).count()
+        reader
+            .operations
+            .iter()
+            .filter(|operation| **operation == wanted as u8)
+            .count()
     };
-    let counts = OPERATIONS.iter().map(|(operation, name)| (*name, times(*operation)));
+    let counts = OPERATIONS
+        .iter()
+        .map(|(operation, name)| (*name, times(*operation)));
     Ok(counts.filter(|(_, count)| *count > 0).collect())
 }
 
@@ -240,7 +249,9 @@ impl<'c> BodyEncoder<'c> {
                 } else {
                     self.owner(owner.as_ref());
                     self.writer.sizes.number(modified.is_some().into());
-                    modified.iter().for_each(|modified| self.modified(*modified));
+                    modified
+                        .iter()
+                        .for_each(|modified| self.modified(*modified));
                     Operation::SetAttributes
                 }
             }
@@ -250,15 +261,13 @@ impl<'c> BodyEncoder<'c> {
         Ok(())
     }
 
-    fn write_file(
-        &mut self,
-        write: &WriteFile,
-        tree: &Tree<'_>,
-    ) -> Result<Operation, ApplyError> {
+    fn write_file(&mut self, write: &WriteFile, tree: &Tree<'_>) -> Result<Operation, ApplyError> {
         self.path(&write.path, tree);
         self.modified(write.modified);
         if let Some(old_size) = patched_size(write, tree) {
-            self.writer.sizes.signed(write.size.wrapping_sub(old_size) as i64);
+            self.writer
+                .sizes
+                .signed(write.size.wrapping_sub(old_size) as i64);
             return Ok(Operation::PatchFile);
         }
         self.attributes(write.mode, write.owner.as_ref());
@@ -287,7 +296,9 @@ impl<'c> BodyEncoder<'c> {
 
     fn place(&mut self, index: usize) {
         let index = index as i64;
-        self.writer.places.number(1 + columns::zigzag(index - self.context.next_place));
+        self.writer
+            .places
+            .number(1 + columns::zigzag(index - self.context.next_place));
         self.context.next_place = index + 1;
     }
 
@@ -304,11 +315,15 @@ impl<'c> BodyEncoder<'c> {
     }
 
     fn owner(&mut self, owner: Option<&Arc<Owner>>) {
-        self.writer.owner_numbers.number(owner.map_or(0, |owner| self.owners[owner.as_ref()]));
+        self.writer
+            .owner_numbers
+            .number(owner.map_or(0, |owner| self.owners[owner.as_ref()]));
     }
 
     fn modified(&mut self, modified: Timestamp) {
-        self.writer.seconds.signed(modified.seconds.wrapping_sub(self.context.seconds));
+        self.writer
+            .seconds
+            .signed(modified.seconds.wrapping_sub(self.context.seconds));
         self.writer.nanoseconds.number(modified.nanoseconds.into());
         self.context.seconds = modified.seconds;
     }
@@ -402,7 +417,9 @@ impl<'b> BodyDecoder<'b> {
     fn patch_file(&mut self, tree: &Tree<'_>) -> Result<WriteFile, FieldError> {
         let path = self.path(tree)?;
         let modified = self.modified()?;
-        let base = tree.base_index(&path).and_then(|index| tree.base_path(index));
+        let base = tree
+            .base_index(&path)
+            .and_then(|index| tree.base_path(index));
         let (Some(Entry::File(file)), Some(base)) = (tree.get(&path), base) else {
             return Err(FieldError::NotFile(path));
         };
@@ -421,24 +438,36 @@ impl<'b> BodyDecoder<'b> {
         match self.reader.places.number()? {
             0 => {
                 let shared = self.reader.prefixes.number()?;
-                let shared = usize::try_from(shared).ok().and_then(|n| self.context.path.get(..n));
+                let shared = usize::try_from(shared)
+                    .ok()
+                    .and_then(|n| self.context.path.get(..n));
                 let shared = shared.ok_or(ColumnError::Truncated)?;
                 let path = TreePath::new([shared, self.reader.names.text()?].concat())?;
                 self.context.path = path.as_bytes().to_vec();
                 Ok(path)
             }
             place => {
-                let index = self.context.next_place.wrapping_add(columns::unzigzag(place - 1));
+                let index = self
+                    .context
+                    .next_place
+                    .wrapping_add(columns::unzigzag(place - 1));
                 self.context.next_place = index.wrapping_add(1);
-                let place = usize::try_from(index).ok().and_then(|index| tree.place_of(index));
+                let place = usize::try_from(index)
+                    .ok()
+                    .and_then(|index| tree.place_of(index));
                 place.cloned().ok_or(FieldError::Place(index))
             }
         }
     }
 
     fn base(&mut self, tree: &Tree<'_>) -> Result<TreePath, FieldError> {
-        let index = self.context.next_place.wrapping_add(self.reader.bases.signed()?);
-        let path = usize::try_from(index).ok().and_then(|index| tree.base_path(index));
+        let index = self
+            .context
+            .next_place
+            .wrapping_add(self.reader.bases.signed()?);
+        let path = usize::try_from(index)
+            .ok()
+            .and_then(|index| tree.base_path(index));
         path.cloned().ok_or(FieldError::Place(index))
     }
 
@@ -453,7 +482,9 @@ impl<'b> BodyDecoder<'b> {
         let Some(index) = number.checked_sub(1) else {
             return Ok(None);
         };
-        let owner = usize::try_from(index).ok().and_then(|index| self.owners.get(index));
+        let owner = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.owners.get(index));
         owner.cloned().map(Some).ok_or(FieldError::Owner(number))
     }
 

@@ -61,8 +61,10 @@ impl Manifest {
         &self,
         encoder: &mut Encoder<&mut Vec<u8>>,
     ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
-        let owners: BTreeSet<&Owner> =
-            self.entries.values().filter_map(|entry| entry.owner().map(Arc::as_ref)).collect();
+        let owners: BTreeSet<&Owner> = self
+            .iter()
+            .filter_map(|(_, entry)| entry.owner().map(Arc::as_ref))
+            .collect();
         encoder.array(3)?.u64(FORMAT)?.array(owners.len() as u64)?;
         for owner in &owners {
             encoder.array(2)?.str(&owner.user)?.str(&owner.group)?;
@@ -81,7 +83,9 @@ impl Manifest {
                     encoder.array(8)?.u8(FILE)?.bytes(path)?;
                     encoder.u64(number(entry))?.u32(file.mode.bits())?;
                     encoder.u64(file.size)?.bytes(&file.hash.0)?;
-                    encoder.i64(file.modified.seconds)?.u32(file.modified.nanoseconds)?;
+                    encoder
+                        .i64(file.modified.seconds)?
+                        .u32(file.modified.nanoseconds)?;
                 }
                 Entry::Symlink { target, .. } => {
                     encoder.array(4)?.u8(SYMLINK)?.bytes(path)?;
@@ -131,7 +135,9 @@ fn decode_entry(
     let owner = match number.checked_sub(1) {
         None => None,
         Some(index) => {
-            let owner = usize::try_from(index).ok().and_then(|index| owners.get(index));
+            let owner = usize::try_from(index)
+                .ok()
+                .and_then(|index| owners.get(index));
             Some(owner.cloned().ok_or(DecodeManifestError::Owner(number))?)
         }
     };
@@ -159,7 +165,9 @@ fn decode_entry(
 fn decode_hash(decoder: &mut Decoder<'_>) -> Result<Hash, minicbor::decode::Error> {
     let bytes = decoder.bytes()?;
     let bytes = bytes.try_into();
-    bytes.map(Hash).map_err(|_| minicbor::decode::Error::message("a hash has 32 bytes"))
+    bytes
+        .map(Hash)
+        .map_err(|_| minicbor::decode::Error::message("a hash has 32 bytes"))
 }
 
 fn definite(decoder: &mut Decoder<'_>) -> Result<u64, minicbor::decode::Error> {
@@ -171,7 +179,9 @@ fn array(decoder: &mut Decoder<'_>, len: u64) -> Result<(), minicbor::decode::Er
     if definite(decoder)? == len {
         Ok(())
     } else {
-        Err(minicbor::decode::Error::message("an array of another length"))
+        Err(minicbor::decode::Error::message(
+            "an array of another length",
+        ))
     }
 }
 

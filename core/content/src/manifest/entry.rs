@@ -134,7 +134,9 @@ fn check_target(path: &TreePath, target: &[u8]) -> Result<(), EntryError> {
         return fault("an absolute path: links must stay within the site");
     }
     let depth = path.components().count() - 1;
-    let names = target.split(|&b| b == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    let names = target
+        .split(|&b| b == b'/')
+        .filter(|name| !matches!(*name, b"" | b"."));
     let climbs = names.clone().take_while(|name| *name == b"..").count();
     if climbs > depth {
         return fault("which is outside the site");

@@ -17,7 +17,8 @@ pub use entry::{Entry, EntryError, File, Mode, Owner, Timestamp};
 /// Every entry of a tree, in the order of [`TreePath`]. The root itself is not an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
-    entries: BTreeMap<TreePath, Entry>,
+    /// Sorted by path.
+    entries: Vec<(TreePath, Entry)>,
 }
 
 /// Why an entry cannot be part of a tree.
@@ -55,14 +56,13 @@ impl Manifest {
     pub fn from_entries(
         entries: impl IntoIterator<Item = (TreePath, Entry)>,
     ) -> Result<Self, ManifestError> {
-        let mut sorted = BTreeMap::new();
-        for (path, entry) in entries {
-            if sorted.contains_key(&path) {
-                return Err(ManifestError::Duplicate { path });
-            }
-            sorted.insert(path, entry);
+        let mut entries: Vec<_> = entries.into_iter().collect();
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let path = pair[0].0.clone();
+            return Err(ManifestError::Duplicate { path });
         }
-        let manifest = Self { entries: sorted };
+        let manifest = Self { entries };
         manifest.check()?;
         Ok(manifest)
     }
@@ -74,7 +74,7 @@ impl Manifest {
             if let Some(parent) = path.parent()
                 && known_directory != Some(&parent)
             {
-                match self.entries.get_key_value(&parent) {
+                match self.index_of(&parent).map(|index| &self.entries[index]) {
                     Some((parent, Entry::Directory { .. })) => known_directory = Some(parent),
                     _ => return Err(ManifestError::ParentNotDirectory { path: path.clone() }),
                 }
@@ -89,17 +89,29 @@ impl Manifest {
 
     /// What stands at `path`.
     pub fn get(&self, path: &TreePath) -> Option<&Entry> {
-        self.entries.get(path)
+        self.index_of(path).map(|index| &self.entries[index].1)
+    }
+
+    /// The place of `path` among the entries, from 0.
+    pub fn index_of(&self, path: &TreePath) -> Option<usize> {
+        self.entries
+            .binary_search_by(|(entry, _)| entry.cmp(path))
+            .ok()
+    }
+
+    /// The entry at a place.
+    pub fn entry_at(&self, index: usize) -> Option<(&TreePath, &Entry)> {
+        self.entries.get(index).map(|(path, entry)| (path, entry))
     }
 
     /// Whether anything stands at `path`.
     pub fn contains(&self, path: &TreePath) -> bool {
-        self.entries.contains_key(path)
+        self.index_of(path).is_some()
     }
 
     /// All entries, directories just before what they hold.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&TreePath, &Entry)> + Clone {
-        self.entries.iter()
+        self.entries.iter().map(|(path, entry)| (path, entry))
     }
 
     /// The entries at and beneath `path`.
@@ -107,9 +119,11 @@ impl Manifest {
         &'a self,
         path: &'a TreePath,
     ) -> impl Iterator<Item = (&'a TreePath, &'a Entry)> {
-        self.entries
-            .range(path.clone()..)
-            .take_while(move |(entry, _)| entry.is_within(path))
+        let start = self.entries.partition_point(|(entry, _)| entry < path);
+        let from = self.entries[start..]
+            .iter()
+            .map(|(path, entry)| (path, entry));
+        from.take_while(move |(entry, _)| entry.is_within(path))
     }
 
     /// The regular files.
@@ -235,7 +249,12 @@ pub(crate) mod tests {
                 "{link} -> {target}"
             );
         }
-        for (link, target) in [("l", "a/b"), ("a/b/l", "../../x"), ("a/l", "./b"), ("l", ".")] {
+        for (link, target) in [
+            ("l", "a/b"),
+            ("a/b/l", "../../x"),
+            ("a/l", "./b"),
+            ("l", "."),
+        ] {
             tree(link, target).unwrap();
         }
     }

@@ -48,6 +48,24 @@ pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
+/// How many of the first 32 bytes that lie opposite each other are equal.
+#[inline]
+pub(super) fn equal_in_32(a: &[u8], b: &[u8]) -> u32 {
+    let (Some(a), Some(b)) = (a.first_chunk::<32>(), b.first_chunk::<32>()) else {
+        return 0;
+    };
+    a.iter().zip(b).map(|(a, b)| u32::from(a == b)).sum()
+}
+
+/// How often the first byte is repeated from the front on.
+#[inline]
+pub(super) fn repeat_len(bytes: &[u8]) -> usize {
+    match bytes {
+        [] => 0,
+        [_, rest @ ..] => 1 + prefix_len(bytes, rest),
+    }
+}
+
 /// Whether more than `limit` of the bytes that lie opposite each other differ.
 #[inline]
 pub(super) fn differ_by_more(a: &[u8], b: &[u8], limit: usize) -> bool {

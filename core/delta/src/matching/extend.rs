@@ -4,6 +4,7 @@
 //! growing when its score lies [`DROP`] under its best, so that a gap of a megabyte costs nothing.
 
 use super::{Run, compare::prefix_len};
+use std::ops::Range;
 
 /// How far the score may fall before the search ends.
 const DROP: i32 = 96;
@@ -12,16 +13,36 @@ const DROP: i32 = 96;
 /// less than ending a run and beginning the next.
 const BRIDGE: usize = 8;
 
+/// How long a run must have grown to be worth saying.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Thrift {
+    /// When it lies near the run before.
+    pub(super) near_min: usize,
+    /// When it lies anywhere else.
+    pub(super) far_min: usize,
+}
+
+impl Thrift {
+    /// Base bytes within which a run is near.
+    const NEAR: usize = 8 << 10;
+
+    fn keeps(self, run: &Run, before: Option<&Run>) -> bool {
+        let is_near = before.is_some_and(|b| b.base_end().abs_diff(run.base) <= Self::NEAR);
+        run.len >= if is_near { self.near_min } else { self.far_min }
+    }
+}
+
 /// Grows each of `seeds`, which lie inside `new[..]` in order and do not overlap, into the gaps
 /// between them and up to `start..end`; appends the result to `runs`.
 pub(super) fn settle(
     base: &[u8],
     new: &[u8],
-    start: usize,
-    end: usize,
+    range: Range<usize>,
     seeds: &[Run],
+    thrift: Thrift,
     runs: &mut Vec<Run>,
 ) {
+    let Range { start, end } = range;
     let mut last: Option<Run> = None;
     for &seed in seeds {
         let floor = last.map_or(start, |run| run.new_end());
@@ -47,11 +68,17 @@ pub(super) fn settle(
             }
             None => seed.grow_front(before),
         }
-        runs.extend(last.replace(seed));
+        if let Some(run) = last.replace(seed)
+            && thrift.keeps(&run, runs.last())
+        {
+            runs.push(run);
+        }
     }
     if let Some(mut run) = last {
         run.len += forward(&base[run.base_end()..], &new[run.new_end()..end]);
-        runs.push(run);
+        if thrift.keeps(&run, runs.last()) {
+            runs.push(run);
+        }
     }
 }
 

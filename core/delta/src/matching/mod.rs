@@ -15,7 +15,8 @@ mod seek;
 pub(crate) use compare::prefix_len;
 
 use crate::{Effort, Match};
-use index::{Grain, Index};
+use extend::Thrift;
+use index::Grain;
 use seek::Seeker;
 use std::ops::Range;
 
@@ -40,26 +41,32 @@ pub struct Pair {
 pub fn match_segment(effort: Effort, base: &[u8], new: &[u8], pairs: &[Pair]) -> Vec<Match> {
     assert!(u32::try_from(base.len()).is_ok() && u32::try_from(new.len()).is_ok());
     let tactics = Tactics::of(effort);
-    let mut seeker = Seeker::new(base, new, tactics.patience);
+    let mut seeker = Seeker::new(base, new, &tactics);
+    let pairs = usable(pairs, base.len(), new.len());
+    let whole = tactics.whole.for_base(base.len());
     let mut runs = Vec::new();
-    for (new_range, base_range) in usable(pairs, base.len(), new.len()) {
+    if !matches!(&pairs[..], [(_, all)] if *all == (0..base.len())) {
+        seeker.whole(0..base.len(), whole);
+    }
+    let mut at = 0;
+    for (new_range, base_range) in pairs {
+        seeker.near(0..0, tactics.pair);
+        seeker.seek(at..new_range.start, None, &mut runs);
+        at = new_range.end;
+        let diagonal = base_range.start as isize - new_range.start as isize;
         let grain = tactics.pair.for_base(base_range.len());
-        seeker.seek(new_range, base_range, grain, &mut runs);
+        seeker.near(base_range, grain);
+        seeker.seek(new_range, Some(diagonal), &mut runs);
     }
-    if !covered_by_one_pair(pairs, base.len()) {
-        let grain = tactics.whole.for_base(base.len());
-        runs = fill_gaps(runs, new.len(), grain.window * 2, |gap, _, found| {
-            seeker.seek_anywhere(gap, 0..base.len(), grain, found);
-        });
-    }
-    seeker.forget();
+    seeker.near(0..0, tactics.pair);
+    seeker.seek(at..new.len(), None, &mut runs);
+    seeker.whole(0..0, whole);
     if let Some(near) = tactics.near {
         runs = fill_gaps(runs, new.len(), near.window * 2, |gap, around, found| {
-            let Some(range) = neighbourhood(around, gap.len(), base.len()) else {
-                return;
-            };
-            seeker.forget();
-            seeker.seek_anywhere(gap, range, near, found);
+            if let Some(range) = neighbourhood(around, gap.len(), base.len()) {
+                seeker.near(range, near);
+                seeker.seek(gap, None, found);
+            }
         });
     }
     steps(&runs, base.len(), new.len())
@@ -103,10 +110,19 @@ struct Tactics {
     whole: Grain,
     /// Windows of the base near a gap.
     near: Option<Grain>,
+    thrift: Thrift,
+    /// Where so many of 32 bytes are right on the present diagonal, no other is looked for.
+    tolerance: u32,
     /// After 2^patience fruitless look-ups the steps between them grow.
     patience: u32,
 }
 
+fn env(n: &str, d: u32) -> u32 {
+    std::env::var(n)
+        .ok()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(d)
+}
 impl Tactics {
     fn of(effort: Effort) -> Self {
         let grain = |window, stride, depth| Grain {
@@ -114,23 +130,30 @@ impl Tactics {
             stride,
             depth,
         };
+        let thrift = |near_min, far_min| Thrift { near_min, far_min };
         match effort {
             Effort::Fast => Self {
-                pair: grain(16, 4, 1),
-                whole: grain(24, 8, 1),
+                pair: grain(16, 8, 1),
+                whole: grain(32, 16, 1),
                 near: None,
-                patience: 6,
+                thrift: thrift(20, 32),
+                tolerance: 18,
+                patience: 5,
             },
             Effort::Default => Self {
                 pair: grain(12, 2, 4),
                 whole: grain(16, 4, 4),
                 near: Some(grain(8, 1, 4)),
+                thrift: thrift(16, 32),
+                tolerance: 28,
                 patience: 10,
             },
             Effort::Max => Self {
                 pair: grain(8, 1, 16),
                 whole: grain(12, 1, 16),
                 near: Some(grain(6, 1, 16)),
+                thrift: thrift(12, 24),
+                tolerance: 33,
                 patience: 16,
             },
         }
@@ -175,11 +198,6 @@ fn usable(pairs: &[Pair], base_len: usize, new_len: usize) -> Vec<(Range<usize>,
         keep
     });
     ranges
-}
-
-/// Whether a pair has already been matched against everything there is.
-fn covered_by_one_pair(pairs: &[Pair], base_len: usize) -> bool {
-    matches!(pairs, [pair] if pair.base_start == 0 && pair.base_len as usize == base_len)
 }
 
 /// Calls `find` for each stretch of `new` that no run covers and that is at least `len_min` long,

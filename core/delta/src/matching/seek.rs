@@ -1,9 +1,9 @@
 //! Finding exact seeds.
 
-use super::Run;
-use super::compare::{differ_by_more, prefix_len, suffix_len};
-use super::extend::{exact, settle};
+use super::compare::{differ_by_more, equal_in_32, prefix_len, repeat_len, suffix_len};
+use super::extend::{Thrift, exact, settle};
 use super::index::{Grain, Index};
+use super::{Run, Tactics};
 use std::ops::Range;
 
 /// Bytes that must agree for a seed on the diagonal of the seed before it: such a seed costs
@@ -13,65 +13,65 @@ const SAME_DIAGONAL_MIN: usize = 8;
 /// How many more bytes another diagonal must get right than the present one, to be preferred.
 const BETTER_BY: usize = 8;
 
-/// Looks for seeds in one segment.
+/// So many equal bytes in a row are cheaper as literals than lined up with an equal row elsewhere.
+const REPEAT_MIN: usize = 16;
+
+/// A seed this long is taken without asking the whole base for a longer one.
+const LONG_ENOUGH: usize = 256;
+
+/// Looks for runs in one segment.
 #[derive(Debug)]
 pub(super) struct Seeker<'a> {
     base: &'a [u8],
     new: &'a [u8],
+    /// After 2^patience fruitless look-ups the steps between them grow.
     patience: u32,
-    index: Index,
-    /// Whether `index` holds the range that is being looked at.
-    filled: bool,
+    /// Where so many of 32 bytes are right on the present diagonal, no other is looked for.
+    tolerance: u32,
+    thrift: Thrift,
+    near: Ground,
+    whole: Ground,
     seeds: Vec<Run>,
 }
 
+/// A range of the base, indexed when it is first asked.
+#[derive(Debug, Default)]
+struct Ground {
+    range: Range<usize>,
+    grain: Grain,
+    index: Index,
+    is_indexed: bool,
+}
+
 impl<'a> Seeker<'a> {
-    pub(super) fn new(base: &'a [u8], new: &'a [u8], patience: u32) -> Self {
+    pub(super) fn new(base: &'a [u8], new: &'a [u8], tactics: &Tactics) -> Self {
         Self {
             base,
             new,
-            patience,
-            index: Index::default(),
-            filled: false,
+            patience: tactics.patience,
+            tolerance: tactics.tolerance,
+            thrift: tactics.thrift,
+            near: Ground::default(),
+            whole: Ground::default(),
             seeds: Vec::new(),
         }
     }
 
-    /// The index is for another range from now on.
-    pub(super) fn forget(&mut self) {
-        self.filled = false;
+    /// Look-ups search this range of the base from now on,
+    pub(super) fn near(&mut self, range: Range<usize>, grain: Grain) {
+        self.near.set(range, grain);
     }
 
-    /// Matches a range of `new` with a range of the base that begins like it.
+    /// and this one too, for seeds that are longer.
+    pub(super) fn whole(&mut self, range: Range<usize>, grain: Grain) {
+        self.whole.set(range, grain);
+    }
+
+    /// Matches a range of `new`, beginning on a diagonal if one is likely.
     pub(super) fn seek(
         &mut self,
-        new: Range<usize>,
-        base: Range<usize>,
-        grain: Grain,
-        runs: &mut Vec<Run>,
-    ) {
-        self.forget();
-        let diagonal = base.start as isize - new.start as isize;
-        self.run(new, base, Some(diagonal), grain, runs);
-    }
-
-    /// Matches a range of `new` with whatever in a range of the base is like it.
-    pub(super) fn seek_anywhere(
-        &mut self,
-        new: Range<usize>,
-        base: Range<usize>,
-        grain: Grain,
-        runs: &mut Vec<Run>,
-    ) {
-        self.run(new, base, None, grain, runs);
-    }
-
-    fn run(
-        &mut self,
         range: Range<usize>,
-        base_range: Range<usize>,
         mut diagonal: Option<isize>,
-        grain: Grain,
         runs: &mut Vec<Run>,
     ) {
         self.seeds.clear();
@@ -93,49 +93,35 @@ impl<'a> Seeker<'a> {
                     misses = 0;
                     continue;
                 }
+                if equal_in_32(&self.base[opposite..], &new[at..]) >= self.tolerance {
+                    at += len + 1;
+                    continue;
+                }
             }
-            if !self.filled {
-                self.index.fill(self.base, base_range.clone(), grain);
-                self.filled = true;
-            }
-            match self.look_up(new, at, opposite, grain) {
-                Some(seed) => {
+            let repeat = repeat_len(&new[at..]);
+            match self.look_up(new, at, opposite) {
+                Some(seed) if seed.len > repeat || repeat < REPEAT_MIN => {
                     diagonal = Some(seed.diagonal());
                     at = seed.new_end();
                     self.push(seed, range.start);
                     misses = 0;
                 }
-                None => {
+                _ if repeat >= REPEAT_MIN => at += repeat - REPEAT_MIN / 2,
+                _ => {
                     misses += 1;
                     at += 1 + (misses >> self.patience);
                 }
             }
         }
-        settle(
-            self.base,
-            self.new,
-            range.start,
-            range.end,
-            &self.seeds,
-            runs,
-        );
+        settle(self.base, self.new, range, &self.seeds, self.thrift, runs);
     }
 
     /// The longest seed at `at` that is worth leaving the present diagonal for.
-    fn look_up(&self, new: &[u8], at: usize, opposite: Option<usize>, grain: Grain) -> Option<Run> {
-        let mut best: Option<Run> = None;
-        self.index.candidates(new, at, |base_at| {
-            let seed = exact(self.base, new, base_at, at);
-            let nearer = |other: &Run| {
-                opposite.is_some_and(|o| seed.base.abs_diff(o) < other.base.abs_diff(o))
-            };
-            let better = best
-                .as_ref()
-                .is_none_or(|other| seed.len > other.len || seed.len == other.len && nearer(other));
-            if seed.len >= grain.window && better {
-                best = Some(seed);
-            }
-        });
+    fn look_up(&mut self, new: &[u8], at: usize, opposite: Option<usize>) -> Option<Run> {
+        let mut best = self.near.longest(self.base, new, at, opposite, None);
+        if best.is_none_or(|seed| seed.len < LONG_ENOUGH) {
+            best = self.whole.longest(self.base, new, at, opposite, best);
+        }
         best.filter(|seed| {
             opposite.is_none_or(|opposite| {
                 differ_by_more(&new[at..seed.new_end()], &self.base[opposite..], BETTER_BY)
@@ -154,5 +140,43 @@ impl<'a> Seeker<'a> {
         let free = seed.new - self.seeds.last().map_or(floor, Run::new_end);
         seed.grow_front(back.min(free));
         self.seeds.push(seed);
+    }
+}
+
+impl Ground {
+    fn set(&mut self, range: Range<usize>, grain: Grain) {
+        (self.range, self.grain, self.is_indexed) = (range, grain, false);
+    }
+
+    /// `best`, or a longer seed, or one as long that is nearer to `opposite`.
+    #[inline]
+    fn longest(
+        &mut self,
+        base: &[u8],
+        new: &[u8],
+        at: usize,
+        opposite: Option<usize>,
+        mut best: Option<Run>,
+    ) -> Option<Run> {
+        if self.range.is_empty() {
+            return best;
+        }
+        if !self.is_indexed {
+            self.index.fill(base, self.range.clone(), self.grain);
+            self.is_indexed = true;
+        }
+        self.index.candidates(new, at, |base_at| {
+            let seed = exact(base, new, base_at, at);
+            let nearer = |other: &Run| {
+                opposite.is_some_and(|o| seed.base.abs_diff(o) < other.base.abs_diff(o))
+            };
+            let better = best
+                .as_ref()
+                .is_none_or(|other| seed.len > other.len || seed.len == other.len && nearer(other));
+            if seed.len >= self.grain.window && better {
+                best = Some(seed);
+            }
+        });
+        best
     }
 }

@@ -1,0 +1,140 @@
+use bellwether_content::assignment::{OpenError, Trust};
+use bellwether_wire::{ContentKey, SigningKey};
+
+use crate::farm::{Farm, Files, Making, ReadError, make, read};
+
+fn small() -> (Farm, Farm) {
+    let base = Farm::new(&Files::from([
+        ("a", b"before".repeat(9)),
+        ("b/c", b"same".to_vec()),
+    ]));
+    let target = Farm::new(&Files::from([
+        ("a", b"after!".repeat(9)),
+        ("b/d", b"new".to_vec()),
+    ]));
+    (base, target)
+}
+
+fn both_ways(check: impl Fn(&Farm, &[u8], &Trust, Option<&ContentKey>)) {
+    let (base, target) = small();
+    let signing = SigningKey::from_seed([1; 32]);
+    let content_key = ContentKey::from_bytes([2; 32]);
+    let plain = make(&base, &target, &Making::default());
+    check(&base, &plain[0], &Trust::Anyone, None);
+    let making = Making {
+        signing: Some(&signing),
+        content_key: Some(&content_key),
+        ..Making::default()
+    };
+    let sealed = make(&base, &target, &making);
+    check(
+        &base,
+        &sealed[0],
+        &Trust::Keys(vec![signing.public()]),
+        Some(&content_key),
+    );
+    // Without a key to compare with, the signature that is there must still hold.
+    check(&base, &sealed[0], &Trust::Anyone, Some(&content_key));
+}
+
+/// INTERP-07, ASSIGN-05.
+#[test]
+fn truncated_at_any_byte_is_refused() {
+    both_ways(|base, bytes, trust, key| {
+        read(base, &[bytes.to_vec()], trust, key).unwrap();
+        for len in 0..bytes.len() {
+            assert!(
+                read(base, &[bytes[..len].to_vec()], trust, key).is_err(),
+                "{len}"
+            );
+        }
+    });
+}
+
+/// CRYPT-02, ASSIGN-05.
+#[test]
+fn any_flipped_bit_is_refused() {
+    both_ways(|base, bytes, trust, key| {
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.to_vec();
+                flipped[at] ^= 1 << bit;
+                assert!(
+                    read(base, &[flipped], trust, key).is_err(),
+                    "byte {at}, bit {bit}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn bytes_behind_the_data_file_are_refused() {
+    both_ways(|base, bytes, trust, key| {
+        let longer = [bytes, &[0]].concat();
+        assert!(matches!(
+            read(base, &[longer], trust, key),
+            Err(ReadError::Open(OpenError::LeftOver)
+                | ReadError::Segment(bellwether_content::assignment::SegmentError::Open(
+                    OpenError::LeftOver
+                )))
+        ));
+    });
+}
+
+#[test]
+fn only_the_trusted_key_is_trusted() {
+    let (base, target) = small();
+    let [ours, theirs] = [1, 2].map(|seed| SigningKey::from_seed([seed; 32]));
+    let making = Making {
+        signing: Some(&theirs),
+        ..Making::default()
+    };
+    let forged = make(&base, &target, &making);
+    let unsigned = make(&base, &target, &Making::default());
+    let trust = Trust::Keys(vec![ours.public()]);
+    assert!(matches!(
+        read(&base, &forged, &trust, None),
+        Err(ReadError::Open(OpenError::Untrusted { .. }))
+    ));
+    assert!(matches!(
+        read(&base, &unsigned, &trust, None),
+        Err(ReadError::Open(OpenError::Unsigned { .. }))
+    ));
+}
+
+#[test]
+fn a_missing_or_wrong_content_key_is_said() {
+    let (base, target) = small();
+    let [ours, theirs] = [1, 2].map(|byte| ContentKey::from_bytes([byte; 32]));
+    let making = Making {
+        content_key: Some(&ours),
+        ..Making::default()
+    };
+    let sealed = make(&base, &target, &making);
+    assert!(matches!(
+        read(&base, &sealed, &Trust::Anyone, None),
+        Err(ReadError::Open(OpenError::KeyNeeded))
+    ));
+    assert!(matches!(
+        read(&base, &sealed, &Trust::Anyone, Some(&theirs)),
+        Err(ReadError::Open(OpenError::Unseal(..)))
+    ));
+}
+
+/// DELTA-08: a node on another base makes nothing of it.
+#[test]
+fn another_base_is_refused() {
+    let (base, target) = small();
+    let parts = make(&base, &target, &Making::default());
+    let other = Farm::new(&Files::from([
+        ("a", b"edited".repeat(9)),
+        ("b/c", b"same".to_vec()),
+    ]));
+    for other in [other, Farm::default()] {
+        assert!(matches!(
+            read(&other, &parts, &Trust::Anyone, None),
+            Err(ReadError::Base)
+        ));
+    }
+}

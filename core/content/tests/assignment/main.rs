@@ -1,0 +1,5 @@
+//! Assignments made and read in memory: what arrives is what was meant, or it is refused.
+
+mod farm;
+mod hostile;
+mod round_trip;

@@ -1,0 +1,265 @@
+//! Which inodes we know to be intact: what a file system told about a file just after our last
+//! change of it. As long as it tells the same, nobody has touched the file.
+//!
+//! The table is a cache. Losing it, or any entry, costs reading those files once more; a stale
+//! entry never matches, because nobody can set a ctime.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bellwether_content::Timestamp;
+
+use crate::disk::{Disk, Kind, Stat};
+use crate::error::Fault;
+use crate::key::Key;
+use crate::layout::{self, Durability, FINGERPRINTS};
+
+/// A table that several threads use; each inode has one guard at a time.
+#[derive(Debug)]
+pub(crate) struct Fingerprints {
+    /// As loaded, by inode.
+    loaded: Vec<Record>,
+    /// What was learnt since; `None` forgets.
+    learnt: Vec<Mutex<Learnt>>,
+}
+
+type Learnt = HashMap<u64, Option<Record>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Record {
+    inode: u64,
+    mtime: Timestamp,
+    ctime: Timestamp,
+    key: Key,
+}
+
+/// Exclusive use of what is known about one inode (and a few that share its guard).
+#[derive(Debug)]
+pub(crate) struct Guard<'a> {
+    inode: u64,
+    loaded: &'a [Record],
+    learnt: MutexGuard<'a, Learnt>,
+}
+
+const MAGIC: &[u8; 8] = b"bwfinge1";
+const RECORD_LEN: usize = 8 + 12 + 12 + Key::LEN;
+const CHECK_LEN: usize = 32;
+const GUARDS: u64 = 64;
+/// 20 million files.
+const TABLE_LEN_MAX: u64 = 1 << 30;
+
+impl Fingerprints {
+    /// What was saved, or an empty table if that cannot be read.
+    pub(crate) fn load<D: Disk>(disk: &D, private: &D::Dir) -> Self {
+        let bytes = layout::read(disk, private, FINGERPRINTS, TABLE_LEN_MAX);
+        let loaded = bytes
+            .ok()
+            .flatten()
+            .and_then(|bytes| decode(&bytes))
+            .unwrap_or_default();
+        Self {
+            loaded,
+            learnt: (0..GUARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Saves the table, so that a crash costs at most the table.
+    pub(crate) fn save<D: Disk>(&self, disk: &D, private: &D::Dir) -> Result<(), Fault> {
+        let bytes = encode(&self.merged());
+        layout::replace(disk, private, FINGERPRINTS, &bytes, Durability::Lazy)
+    }
+
+    /// Whether anything was learnt since the table was loaded.
+    pub(crate) fn changed(&self) -> bool {
+        self.learnt.iter().any(|learnt| !lock(learnt).is_empty())
+    }
+
+    /// Waits until no other thread works on `inode`.
+    pub(crate) fn guard(&self, inode: u64) -> Guard<'_> {
+        Guard {
+            inode,
+            loaded: &self.loaded,
+            learnt: lock(&self.learnt[(inode % GUARDS) as usize]),
+        }
+    }
+
+    fn merged(&self) -> Vec<Record> {
+        let guards: Vec<_> = self.learnt.iter().map(lock).collect();
+        let learnt = |inode: u64| guards[(inode % GUARDS) as usize].get(&inode);
+        let kept = self
+            .loaded
+            .iter()
+            .filter(|record| learnt(record.inode).is_none());
+        let new = guards.iter().flat_map(|learnt| learnt.values().flatten());
+        let mut records: Vec<Record> = kept.chain(new).copied().collect();
+        records.sort_unstable_by_key(|record| record.inode);
+        records
+    }
+}
+
+impl Guard<'_> {
+    /// Whether a file with this `stat`, of the guarded inode, is the intact object `key`.
+    pub(crate) fn holds(&self, stat: &Stat, key: &Key) -> bool {
+        debug_assert_eq!(stat.inode, self.inode);
+        self.record().is_some_and(|record| {
+            stat.kind == Kind::File
+                && record.key == *key
+                && record.mtime == stat.mtime
+                && record.ctime == stat.ctime
+        })
+    }
+
+    /// Notes that it is.
+    pub(crate) fn note(&mut self, stat: &Stat, key: Key) {
+        debug_assert_eq!(stat.inode, self.inode);
+        let record = Record {
+            inode: self.inode,
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+            key,
+        };
+        self.learnt.insert(self.inode, Some(record));
+    }
+
+    /// Notes that nothing is known.
+    pub(crate) fn forget(&mut self) {
+        self.learnt.insert(self.inode, None);
+    }
+
+    fn record(&self) -> Option<&Record> {
+        match self.learnt.get(&self.inode) {
+            Some(learnt) => learnt.as_ref(),
+            None => {
+                let index = self
+                    .loaded
+                    .binary_search_by_key(&self.inode, |record| record.inode);
+                index.ok().map(|index| &self.loaded[index])
+            }
+        }
+    }
+}
+
+fn lock(learnt: &Mutex<Learnt>) -> MutexGuard<'_, Learnt> {
+    // A thread that panicked left whole records behind.
+    learnt.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn encode(records: &[Record]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(MAGIC.len() + records.len() * RECORD_LEN + CHECK_LEN);
+    bytes.extend_from_slice(MAGIC);
+    for record in records {
+        bytes.extend_from_slice(&record.inode.to_le_bytes());
+        for time in [record.mtime, record.ctime] {
+            bytes.extend_from_slice(&time.seconds.to_le_bytes());
+            bytes.extend_from_slice(&time.nanoseconds.to_le_bytes());
+        }
+        bytes.extend_from_slice(&record.key.0);
+    }
+    let check = blake3::hash(&bytes);
+    bytes.extend_from_slice(check.as_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<Record>> {
+    let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK_LEN)?)?;
+    let records = body.strip_prefix(MAGIC)?;
+    if blake3::hash(body).as_bytes() != check || records.len() % RECORD_LEN != 0 {
+        return None;
+    }
+    records
+        .chunks_exact(RECORD_LEN)
+        .map(decode_record)
+        .collect()
+}
+
+fn decode_record(bytes: &[u8]) -> Option<Record> {
+    let (inode, rest) = bytes.split_first_chunk()?;
+    let (mtime, rest) = rest.split_first_chunk()?;
+    let (ctime, rest) = rest.split_first_chunk()?;
+    Some(Record {
+        inode: u64::from_le_bytes(*inode),
+        mtime: decode_time(mtime)?,
+        ctime: decode_time(ctime)?,
+        key: Key(rest.try_into().ok()?),
+    })
+}
+
+fn decode_time(bytes: &[u8; 12]) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = bytes.split_first_chunk()?;
+    Some(Timestamp {
+        seconds: i64::from_le_bytes(*seconds),
+        nanoseconds: u32::from_le_bytes(nanoseconds.try_into().ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Ids, MemoryDisk};
+
+    fn stat(inode: u64, change: i64) -> Stat {
+        let time = |seconds| Timestamp {
+            seconds,
+            nanoseconds: 7,
+        };
+        Stat {
+            kind: Kind::File,
+            mode: 0o644,
+            size: 3,
+            inode,
+            links: 1,
+            ids: Ids { user: 0, group: 0 },
+            mtime: time(1),
+            ctime: time(change),
+        }
+    }
+
+    fn saved(table: &Fingerprints) -> Fingerprints {
+        let disk = MemoryDisk::new(Default::default());
+        let root = disk.root().unwrap();
+        table.save(&disk, &root).unwrap();
+        Fingerprints::load(&disk, &root)
+    }
+
+    #[test]
+    fn what_was_noted_holds_until_the_file_is_touched() {
+        let disk = MemoryDisk::new(Default::default());
+        let table = Fingerprints::load(&disk, &disk.root().unwrap());
+        let key = |byte| Key([byte; Key::LEN]);
+        for inode in [70, 6, 134] {
+            table.guard(inode).note(&stat(inode, 2), key(inode as u8));
+        }
+        table.guard(6).forget();
+        for table in [&table, &saved(&table), &saved(&saved(&table))] {
+            assert!(table.guard(70).holds(&stat(70, 2), &key(70)));
+            assert!(table.guard(134).holds(&stat(134, 2), &key(134)));
+            assert!(
+                !table.guard(70).holds(&stat(70, 3), &key(70)),
+                "another ctime"
+            );
+            assert!(
+                !table.guard(70).holds(&stat(70, 2), &key(71)),
+                "another object"
+            );
+            assert!(!table.guard(6).holds(&stat(6, 2), &key(6)), "forgotten");
+        }
+    }
+
+    #[test]
+    fn a_damaged_table_is_an_empty_one() {
+        let record = Record {
+            inode: 1,
+            mtime: Timestamp::default(),
+            ctime: Timestamp::default(),
+            key: Key([1; Key::LEN]),
+        };
+        let bytes = encode(&[record; 2]);
+        assert_eq!(decode(&bytes).map(|records| records.len()), Some(2));
+        for index in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..index]), None);
+            let mut flipped = bytes.clone();
+            flipped[index] ^= 1;
+            assert_eq!(decode(&flipped), None);
+        }
+    }
+}

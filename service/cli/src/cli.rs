@@ -1,0 +1,105 @@
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::content::ContentCommand;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::{demo, help};
+
+/// Content distribution: from two trees to a signed assignment, applied beside the live tree and
+/// switched atomically.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bellwether",
+    version,
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: `bellwether help exit-codes`."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How to talk to whoever called.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Talk {
+    /// The form of results and errors.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub(crate) output: Format,
+    /// Say nothing but results and errors.
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// Say more.
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "quiet",
+        help_heading = "Output"
+    )]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One object with a `format` number, which changes when the meaning of a field does.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
+pub(crate) enum Command {
+    /// Plan, inspect and apply content on this machine.
+    #[command(subcommand)]
+    Content(ContentCommand),
+    /// Publish, update and roll back a sample site in a temporary directory.
+    Demo(demo::Demo),
+    /// Explain a command, or `exit-codes`.
+    Help(help::Help),
+}
+
+impl Command {
+    pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
+        match self {
+            Self::Content(command) => command.run(output),
+            Self::Demo(demo) => demo.run(output),
+            Self::Help(help) => help.run(output),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_of_all_commands_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn talk_may_be_asked_for_before_and_after_the_command() {
+        for line in [
+            ["bellwether", "-o", "json", "content", "scan", "x"],
+            ["bellwether", "content", "scan", "x", "--output", "json"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!(cli.talk.output, Format::Json);
+        }
+    }
+}
