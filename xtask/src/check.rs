@@ -51,7 +51,7 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
 }
 
 fn fmt() -> Result<()> {
-    shell::run(shell::cargo().args(["fmt", "--all", "--check"]))
+    shell::run(shell::cargo().args(["fmt", "--all", "--", "--check", "-l"]))
 }
 
 fn clippy() -> Result<()> {

@@ -138,6 +138,13 @@ fn fetch(recipe: &Recipe) -> Result<()> {
         std::fs::write(&seal, digests.map(|digest| digest + "\n").concat())?;
         let _ = std::fs::remove_dir_all(folder().join(".scratch"));
     }
-    eprintln!("corpus {}: {}", recipe.name, tree::summary(&pair)?);
+    let digests = std::fs::read_to_string(&seal)?;
+    let digests: Vec<&str> = digests.lines().map(|digest| &digest[..12]).collect();
+    eprintln!(
+        "corpus {}: {} ({})",
+        recipe.name,
+        tree::summary(&pair)?,
+        digests.join(" to ")
+    );
     Ok(())
 }

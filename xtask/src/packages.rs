@@ -58,7 +58,7 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<()> {
     }
     // The lists of a fresh image are empty, those of a used one are good enough: ask for new ones only if need be.
     if install(&missing).is_err() {
-        let _ = shell::run(&mut apt_get(&["update", "-q"]));
+        let _ = shell::run(&mut apt_get(&["update", "-qq"]));
         if let Err(error) = install(&missing) {
             eprintln!("xtask: going on without {}: {error:#}", missing.join(" "));
         }
@@ -95,7 +95,7 @@ fn may_install() -> bool {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
-    let mut command = apt_get(&["install", "-y", "-q", "--no-install-recommends"]);
+    let mut command = apt_get(&["install", "-y", "-qq", "--no-install-recommends"]);
     shell::run(command.args(packages))
 }
 

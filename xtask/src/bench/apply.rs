@@ -86,7 +86,7 @@ fn few_changes(bench: &Bench) -> Result<()> {
         let mut base = std::ffi::OsString::from("--patch-from=");
         base.push(old.join(name));
         shell::read(
-            command(["zstd", "-q", "-19"])
+            command(["zstd", "-qq", "-19"])
                 .arg(base)
                 .arg(&file)
                 .arg("-o")

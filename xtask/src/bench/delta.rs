@@ -227,7 +227,7 @@ fn renames(bench: &Bench) -> Result<()> {
     let shuffled_bytes = plan_size(bench, &old, &shuffled)?;
     let list = folder.join("names");
     std::fs::write(&list, random_names.join("\n"))?;
-    shell::read(shell::command(["zstd", "-q", "-f", "-19"]).arg(&list))?;
+    shell::read(shell::command(["zstd", "-qq", "-f", "-19"]).arg(&list))?;
     let names_bytes = folder.join("names.zst").metadata()?.len();
 
     let mut table = Table::new(&format!("renames of {count} files"), &["", "bytes"]);

@@ -101,7 +101,7 @@ fn stage(bench: &Bench) -> Result<()> {
     let mut base = std::ffi::OsString::from("--patch-from=");
     base.push(&old_file);
     shell::read(
-        command(["zstd", "-q", "-3", "--long=31"])
+        command(["zstd", "-qq", "-3", "--long=31"])
             .arg(&base)
             .arg(&new_file)
             .arg("-o")
@@ -121,7 +121,7 @@ fn stage(bench: &Bench) -> Result<()> {
                 .arg(&key),
         )?);
         let out = folder.join(format!("out-{run}"));
-        let words = ["zstd", "-q", "-d", "--long=31", "--memory=2048MB"];
+        let words = ["zstd", "-qq", "-d", "--long=31", "--memory=2048MB"];
         peer.push(cost::of_memory(
             command(words).arg(&base).arg(&patch).arg("-o").arg(&out),
         )?);

@@ -1,7 +1,9 @@
 //! Our own side, through the command line as its users have it.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,6 +14,8 @@ use crate::shell;
 #[derive(Debug)]
 pub(super) struct Ours {
     binary: PathBuf,
+    /// A node takes serials only as they rise. From 1,000, so that all are of the same length when written.
+    serial: AtomicU64,
 }
 
 /// Where a site lives.
@@ -39,7 +43,7 @@ impl Ours {
             let binary = binary
                 .canonicalize()
                 .with_context(|| format!("no binary at {}", binary.display()))?;
-            return Ok(Self { binary });
+            return Ok(Self::of(binary));
         }
         let words = [
             "build",
@@ -60,23 +64,30 @@ impl Ours {
             .lines()
             .find_map(executable)
             .context("cargo built no binary")?;
-        Ok(Self { binary })
+        Ok(Self::of(binary))
     }
 
-    /// A pair of keys; the signing one, made once a run.
+    fn of(binary: PathBuf) -> Self {
+        Self {
+            binary,
+            serial: AtomicU64::new(1000),
+        }
+    }
+
+    /// Made once a folder.
     pub(super) fn signing_key(&self, folder: &Path) -> Result<PathBuf> {
-        self.key(folder, "signing")
+        self.key(folder, "sign")
     }
 
     pub(super) fn encryption_key(&self, folder: &Path) -> Result<PathBuf> {
-        self.key(folder, "encryption")
+        self.key(folder, "encrypt")
     }
 
-    fn key(&self, folder: &Path, kind: &str) -> Result<PathBuf> {
-        let prefix = folder.join(kind);
-        let key = folder.join(format!("{kind}.key"));
+    fn key(&self, folder: &Path, purpose: &str) -> Result<PathBuf> {
+        let prefix = folder.join(purpose);
+        let key = folder.join(format!("{purpose}.key"));
         if !key.exists() {
-            shell::read(self.content("keygen").arg(kind).arg("--out").arg(&prefix))?;
+            shell::read(self.content("keygen").arg(purpose).arg(&prefix))?;
         }
         Ok(key)
     }
@@ -90,7 +101,12 @@ impl Ours {
             .arg(new)
             .arg("--out")
             .arg(out)
-            .args(["--effort", effort]);
+            // Without what an earlier run has learnt of the trees: no peer has that either.
+            .args(["--effort", effort, "--no-cache"]);
+        command.args([
+            "--serial",
+            &self.serial.fetch_add(1, Ordering::Relaxed).to_string(),
+        ]);
         command
     }
 
@@ -127,9 +143,13 @@ impl Ours {
         command
     }
 
-    pub(super) fn scan(&self, tree: &Path) -> Command {
+    pub(super) fn scan<'a>(
+        &self,
+        tree: &Path,
+        options: impl IntoIterator<Item = &'a OsStr>,
+    ) -> Command {
         let mut command = self.content("scan");
-        command.arg(tree);
+        command.arg(tree).args(options);
         command
     }
 
@@ -180,7 +200,7 @@ impl Ours {
 
     fn content(&self, verb: &str) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(["--output", "json", "content", verb]);
+        command.args(["--quiet", "--output", "json", "content", verb]);
         command
     }
 }

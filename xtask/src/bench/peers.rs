@@ -209,7 +209,7 @@ fn words(options: &[&str], rest: &[&Path]) -> Vec<OsString> {
 
 /// A file without a base, by the strongest setting that all share.
 fn alone(new: &Path, out: &Path) -> Vec<OsString> {
-    words(&["zstd", "-q", "-f", "-19", "-o"], &[out, new])
+    words(&["zstd", "-qq", "-f", "-19", "-o"], &[out, new])
 }
 
 /// What a container would add to a patch: the name and two lengths.
@@ -221,7 +221,7 @@ fn whole(case: &Case) -> Result<Outcome> {
     one(
         case,
         words(
-            &["zstd", "-q", "-f", "-19", "--long=31", "-o"],
+            &["zstd", "-qq", "-f", "-19", "--long=31", "-o"],
             &[&case.out(), &case.tars[1]],
         ),
     )
@@ -239,7 +239,10 @@ fn zstd_per_file(case: &Case) -> Result<Outcome> {
 fn zstd(level: &str, old: &Path, new: &Path, out: &Path) -> Vec<OsString> {
     let mut base = OsString::from("--patch-from=");
     base.push(old);
-    let mut words = words(&["zstd", "-q", "-f", level, "--long=31", "-o"], &[out, new]);
+    let mut words = words(
+        &["zstd", "-qq", "-f", level, "--long=31", "-o"],
+        &[out, new],
+    );
     words.push(base);
     words
 }
@@ -299,7 +302,7 @@ fn xdelta3_in_one_stream(case: &Case) -> Result<Outcome> {
     let packed = one(
         case,
         words(
-            &["zstd", "-q", "-f", "-19", "--long=27", "-o"],
+            &["zstd", "-qq", "-f", "-19", "--long=27", "-o"],
             &[&case.out(), &stream],
         ),
     )?;

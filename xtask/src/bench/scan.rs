@@ -1,5 +1,6 @@
 //! Reading a tree: an unchanged one by its fingerprints, a large one by its bytes.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -28,7 +29,13 @@ fn unchanged(bench: &Bench) -> Result<()> {
     // What was changed a moment ago proves nothing by its times, and would rightly be hashed again.
     std::thread::sleep(Duration::from_secs(3));
     let cache = folder.join("scan-cache");
-    let ours = || cost::of(bench.ours.scan(&tree).arg("--cache").arg(&cache));
+    let ours = || {
+        cost::of(
+            &mut bench
+                .ours
+                .scan(&tree, [OsStr::new("--cache"), cache.as_os_str()]),
+        )
+    };
     let peer = || {
         cost::of(
             command(["find"])
@@ -63,7 +70,13 @@ fn hash(bench: &Bench) -> Result<()> {
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
         .to_string();
-    let ours = || cost::of(&mut bench.ours.scan(&tree));
+    let ours = || {
+        cost::of(
+            &mut bench
+                .ours
+                .scan(&tree, ["--no-cache", "--threads", &threads].map(OsStr::new)),
+        )
+    };
     // Reading, as we do: a map of the file saves the copy, and dies when the file shrinks. Both ways are shown.
     let read = || {
         cost::of(command(["b3sum", "--no-mmap", "--num-threads", &threads]).arg(tree.join("large")))

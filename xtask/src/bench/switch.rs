@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -12,9 +12,10 @@ use super::ours::Site;
 use super::spread::Spread;
 use super::table::{Table, Target, number, print_targets};
 use super::{Bench, shapes};
+use crate::shell;
 
 /// Calls a size, for the spread of a call of some milliseconds.
-const CALLS: usize = 40;
+const CALLS: usize = 20;
 
 pub(super) fn run(bench: &Bench) -> Result<()> {
     if bench.wants("call") {
@@ -26,20 +27,23 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
+/// Commits back and forth between two versions; each is planned and staged anew, which is not measured.
 fn call(bench: &Bench) -> Result<()> {
     let mut table = Table::new(
-        "the switch call, as a whole process",
+        "the commit call, as a whole process",
         &["files", "wall ms", "CPU ms"],
     );
     let mut medians = Vec::new();
     for count in [100, bench.scaled(100_000)] {
         let folder = bench.empty(&format!("call-{count}"))?;
-        let (site, versions) = two_versions(bench, &folder, count)?;
+        let Releases { site, trees, .. } = two_releases(bench, &folder, count)?;
+        let assignment = folder.join("assignment");
         let mut costs = Vec::new();
         for call in 0..CALLS {
-            costs.push(cost::of(
-                &mut bench.ours.rollback(&site, &versions[call % 2]),
-            )?);
+            let (old, new) = (&trees[(call + 1) % 2], &trees[call % 2]);
+            shell::read(&mut bench.ours.plan(old, new, &assignment, "fast"))?;
+            bench.ours.staged(&assignment, &site)?;
+            costs.push(cost::of(&mut bench.ours.commit(&site, None))?);
         }
         let wall_ms = milliseconds(&costs, |cost| cost.wall_s);
         table.row(&[
@@ -62,24 +66,36 @@ fn milliseconds(costs: &[Cost], of: fn(&Cost) -> f64) -> Spread {
     Spread::new(costs.iter().map(|cost| of(cost) * 1e3).collect())
 }
 
-/// A site with two releases, the second live; they differ in a mark that two files of each bear.
-fn two_versions(bench: &Bench, folder: &Path, count: u64) -> Result<(Site, [String; 2])> {
+/// A site with two releases, the second live.
+struct Releases {
+    site: Site,
+    trees: [PathBuf; 2],
+    versions: [String; 2],
+}
+
+/// They differ in a mark that two files of each bear.
+fn two_releases(bench: &Bench, folder: &Path, count: u64) -> Result<Releases> {
     let names = shapes::plain_names(count);
     let trees = ["one", "two"].map(|mark| folder.join(mark));
-    for (tree, mark) in trees.iter().zip(["one", "two"]) {
+    for tree in &trees {
         shapes::small_files(tree, &names, 1024, 1)?;
         for file in MARKED {
-            std::fs::write(tree.join(file), mark)?;
+            std::fs::write(tree.join(file), tree.as_os_str().as_encoded_bytes())?;
         }
     }
-    let site = Site::at(folder.join("root"));
-    std::fs::create_dir_all(folder.join("root"))?;
+    let root = folder.join("root");
+    std::fs::create_dir_all(&root)?;
+    let site = Site::at(root);
     let first = bench.ours.publish(&trees[0], &site, folder)?;
     let assignment = folder.join("assignment");
-    crate::shell::read(&mut bench.ours.plan(&trees[0], &trees[1], &assignment, "fast"))?;
+    shell::read(&mut bench.ours.plan(&trees[0], &trees[1], &assignment, "fast"))?;
     let second = bench.ours.staged(&assignment, &site)?;
-    crate::shell::read(&mut bench.ours.commit(&site, None))?;
-    Ok((site, [first, second]))
+    shell::read(&mut bench.ours.commit(&site, None))?;
+    Ok(Releases {
+        site,
+        trees,
+        versions: [first, second],
+    })
 }
 
 /// Read one after the other: a page and what it refers to.
@@ -95,7 +111,7 @@ struct Seen {
 /// 10,000 switches, while one reader opens `live` once a request and another follows the path for every file.
 fn readers(bench: &Bench) -> Result<()> {
     let folder = bench.empty("readers")?;
-    let (site, versions) = two_versions(bench, &folder, 100)?;
+    let Releases { site, versions, .. } = two_releases(bench, &folder, 100)?;
     let switches = bench.scaled(10_000);
     let live = site.live();
     let is_over = AtomicBool::new(false);

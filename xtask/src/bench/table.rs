@@ -80,7 +80,7 @@ pub(super) fn number(value: f64) -> String {
     }
     let digits = if value >= 100.0 || value.fract() == 0.0 {
         0
-    } else if value >= 1.0 {
+    } else if value >= 10.0 {
         2
     } else {
         4
@@ -100,7 +100,7 @@ mod tests {
         );
         assert_eq!(
             Target::new("a", 1.01, 1.0).line(),
-            "- MISS a: 1.01 against at most 1"
+            "- MISS a: 1.0100 against at most 1"
         );
         assert!(!Target::new("a", f64::NAN, 1.0).is_met());
     }
@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         assert_eq!(
-            [1234567.0, 1000.0, 999.4, 12.345, 0.01234].map(number),
-            ["1,234,567", "1,000", "999", "12.35", "0.0123"]
+            [1234567.0, 1000.0, 999.4, 12.345, 1.005, 0.01234].map(number),
+            ["1,234,567", "1,000", "999", "12.35", "1.0050", "0.0123"]
         );
     }
 }
