@@ -3,6 +3,7 @@
 mod commit;
 mod fsck;
 mod gc;
+mod hooks;
 mod inspect;
 mod keygen;
 mod pin;
@@ -58,12 +59,4 @@ impl ContentCommand {
             Self::Keygen(command) => command.run(output),
         }
     }
-}
-
-/// What the commands say whose engine is not joined to the command line yet.
-fn not_joined(command: &str) -> Failure {
-    Failure::new(
-        Exit::Failed,
-        format!("`content {command}` is not part of this build yet"),
-    )
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use bellwether_disk::{Options, RealDisk, Site};
+use bellwether_disk::{Hooks, Options, RealDisk, Site};
 use bellwether_types::{SitePart, VersionId};
 use clap::Args;
 
@@ -21,9 +21,18 @@ pub(crate) struct SiteArgs {
 impl SiteArgs {
     /// Opens the site; nothing is touched before it is used.
     pub(crate) fn open(&self) -> Result<Site<RealDisk>, Failure> {
+        self.open_with(Hooks::default())
+    }
+
+    /// Opens the site, with what this node runs around a switch.
+    pub(crate) fn open_with(&self, hooks: Hooks) -> Result<Site<RealDisk>, Failure> {
         let disk = RealDisk::open(&self.root)
             .map_err(|errno| Failure::io("open", &self.root, errno.into()))?;
-        Ok(Site::open(disk, self.site.clone(), Options::default()))
+        let options = Options {
+            hooks,
+            ..Options::default()
+        };
+        Ok(Site::open(disk, self.site.clone(), options))
     }
 }
 
