@@ -22,8 +22,31 @@ pub(super) const SHARED_LEN_MIN: u64 = 4 * PIECE_LEN;
 /// A power of two, so that every piece but the last is a whole subtree.
 const PIECE_LEN: u64 = 1 << 20;
 
-/// As much as stays in a core's own cache between being read and being hashed.
-pub(super) const BUFFER_LEN: usize = 256 << 10;
+/// Where file content is read to: as much as stays in a core's own cache until it is hashed, and
+/// starting at a page, because some processors copy to other addresses at a fifth of the speed.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Buffer {
+    const LEN: usize = 128 << 10;
+    const PAGE_LEN: usize = 4096;
+
+    pub(super) fn new() -> Self {
+        let bytes = vec![0; Self::LEN + Self::PAGE_LEN];
+        let start = bytes
+            .as_ptr()
+            .align_offset(Self::PAGE_LEN)
+            .min(Self::PAGE_LEN);
+        Self { bytes, start }
+    }
+
+    pub(super) fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..][..Self::LEN]
+    }
+}
 
 /// Hashes the first `len` bytes; `None` if the file is shorter.
 pub(super) fn hash_whole(file: &OwnedFd, len: u64, buffer: &mut [u8]) -> io::Result<Option<Hash>> {

@@ -81,10 +81,31 @@ impl Fingerprints {
 
     /// The hash of a file, if it has not changed since it was seen.
     pub fn get(&self, fingerprint: &Fingerprint) -> Option<Hash> {
+        self.find(fingerprint).map(|(_, hash)| hash)
+    }
+
+    /// Its index too, by which [`kept`](Self::kept) is told of it.
+    pub(super) fn find(&self, fingerprint: &Fingerprint) -> Option<(u32, Hash)> {
         let found = self
             .sorted
             .binary_search_by(|(seen, _)| seen.cmp(fingerprint));
-        found.ok().map(|index| self.sorted[index].1)
+        let index = found.ok()?;
+        Some((u32::try_from(index).ok()?, self.sorted[index].1))
+    }
+
+    /// What is left of this when only some files are still as they were, and `seen` are new;
+    /// nothing is copied or sorted if all are and none is. Also tells whether anything changed.
+    pub(super) fn kept(
+        self,
+        unchanged: &[u32],
+        mut seen: Vec<(Fingerprint, Hash)>,
+    ) -> (Self, bool) {
+        // Files with several links make the count too large, and then a stale record may stay.
+        if seen.is_empty() && unchanged.len() >= self.sorted.len() {
+            return (self, false);
+        }
+        seen.extend(unchanged.iter().map(|&index| self.sorted[index as usize]));
+        (Self::new(seen), true)
     }
 
     /// How many files are known.

@@ -47,6 +47,8 @@ pub struct Scan {
     pub manifest: Manifest,
     /// What makes the next scan fast.
     pub fingerprints: Fingerprints,
+    /// Whether they differ from what was known before.
+    pub fingerprints_changed: bool,
     /// Entries left out because no site can hold them, and policy said to skip such.
     pub skipped: Vec<(TreePath, SpecialKind)>,
     /// Files that had to be read.
@@ -55,20 +57,22 @@ pub struct Scan {
     pub bytes_hashed: u64,
 }
 
-/// Reads the tree at `root`. Files whose fingerprint is in `known` are not read.
+/// Reads the tree at `root`. Files whose fingerprint is known are not read.
 pub fn scan(
     root: &Path,
     policy: &ScanPolicy,
-    known: &Fingerprints,
+    mut known: Fingerprints,
     watch: &dyn Watch,
 ) -> Result<Scan, ScanError> {
-    let mut found = walk::walk(root, policy, known, watch)?;
+    let mut started_over = false;
+    let mut found = walk::walk(root, policy, &known, watch)?;
     for _ in 1..TRIES_MAX {
         if found.changed_directory.is_none() {
             break;
         }
+        started_over = true;
         let (files_hashed, bytes_hashed) = (found.files_hashed, found.bytes_hashed);
-        let known = known.merged(&found.fingerprints);
+        known = known.merged(&found.fingerprints);
         found = walk::walk(root, policy, &known, watch)?;
         found.files_hashed += files_hashed;
         found.bytes_hashed += bytes_hashed;
@@ -76,9 +80,11 @@ pub fn scan(
     if let Some(path) = found.changed_directory {
         return Err(ScanError::Changing { path });
     }
+    let (fingerprints, changed) = known.kept(&found.unchanged, found.fingerprints);
     Ok(Scan {
         manifest: tree::assemble(found.entries, &found.bridges)?,
-        fingerprints: Fingerprints::new(found.fingerprints),
+        fingerprints,
+        fingerprints_changed: changed || started_over,
         skipped: found.skipped,
         files_hashed: found.files_hashed,
         bytes_hashed: found.bytes_hashed,

@@ -41,7 +41,7 @@ fn later() -> ScanPolicy {
 }
 
 fn check(root: &TempDir, policy: &ScanPolicy) -> Result<Scan, ScanError> {
-    scan(root.path(), policy, &Fingerprints::default(), &())
+    scan(root.path(), policy, Fingerprints::default(), &())
 }
 
 fn paths(scan: &Scan) -> Vec<String> {
@@ -173,7 +173,7 @@ fn only_files_that_changed_are_read_again() {
 
     let read = Mutex::new(Vec::new());
     let watch = Meddler(|path: &TreePath| read.lock().unwrap().push(path.to_string()));
-    let second = scan(root.path(), &later(), &first.fingerprints, &watch).unwrap();
+    let second = scan(root.path(), &later(), first.fingerprints.clone(), &watch).unwrap();
     let mut read = read.into_inner().unwrap();
     read.sort();
     assert_eq!(read, ["touched", "written"]);
@@ -194,7 +194,7 @@ fn a_file_touched_just_before_the_scan_is_read_whatever_its_fingerprint() {
     let again = scan(
         root.path(),
         &ScanPolicy::default(),
-        &first.fingerprints,
+        first.fingerprints.clone(),
         &(),
     )
     .unwrap();
@@ -217,7 +217,7 @@ fn a_file_that_changes_while_it_is_read_is_read_again() {
                 once.call_once(|| append(file.clone()));
             }
         });
-        let scan = scan(root.path(), &later(), &Fingerprints::default(), &watch).unwrap();
+        let scan = scan(root.path(), &later(), Fingerprints::default(), &watch).unwrap();
         let Some(Entry::File(found)) = scan.manifest.get(&path("file")) else {
             panic!("a file")
         };
@@ -238,7 +238,7 @@ fn a_file_that_keeps_changing_is_refused_by_name() {
                 append(file.clone());
             }
         });
-        let error = scan(root.path(), &later(), &Fingerprints::default(), &watch).unwrap_err();
+        let error = scan(root.path(), &later(), Fingerprints::default(), &watch).unwrap_err();
         assert!(matches!(&error, ScanError::Changing { path } if path.to_string() == "a/file"));
     }
 }
@@ -251,7 +251,7 @@ fn a_file_that_shrinks_while_it_is_read_is_read_again() {
         fs::write(&file, vec![7; len]).unwrap();
         let once = std::sync::Once::new();
         let watch = Meddler(|_: &TreePath| once.call_once(|| fs::write(&file, "short").unwrap()));
-        let scan = scan(root.path(), &later(), &Fingerprints::default(), &watch).unwrap();
+        let scan = scan(root.path(), &later(), Fingerprints::default(), &watch).unwrap();
         let Some(Entry::File(found)) = scan.manifest.get(&path("file")) else {
             panic!("a file")
         };
@@ -271,7 +271,7 @@ fn a_file_replaced_by_a_link_while_it_is_read_is_not_followed() {
             });
         }
     });
-    let scan = scan(root.path(), &later(), &Fingerprints::default(), &watch).unwrap();
+    let scan = scan(root.path(), &later(), Fingerprints::default(), &watch).unwrap();
     assert!(matches!(
         scan.manifest.get(&path("file")),
         Some(Entry::Symlink { .. })
@@ -303,7 +303,7 @@ fn a_file_that_moves_between_directories_meanwhile_is_not_missed() {
     });
     let threads = std::num::NonZeroUsize::new(1);
     let policy = ScanPolicy { threads, ..later() };
-    let scan = scan(root.path(), &policy, &Fingerprints::default(), &watch).unwrap();
+    let scan = scan(root.path(), &policy, Fingerprints::default(), &watch).unwrap();
     assert_eq!(scan.manifest.files().count(), 4, "{:?}", paths(&scan));
 }
 
@@ -315,7 +315,7 @@ fn a_directory_that_keeps_changing_is_refused_by_name() {
         let next = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         fs::write(root.path().join("a").join(next.to_string()), "new").unwrap();
     });
-    let error = scan(root.path(), &later(), &Fingerprints::default(), &watch).unwrap_err();
+    let error = scan(root.path(), &later(), Fingerprints::default(), &watch).unwrap_err();
     assert!(
         matches!(&error, ScanError::Changing { path } if path.to_string() == "a"),
         "{error}"
@@ -406,7 +406,7 @@ fn file_capabilities_are_refused_even_if_the_file_was_seen_before() {
     };
     let allowed = check(&root, &allowing).unwrap();
     assert_eq!(allowed.manifest.len(), 1);
-    let error = scan(root.path(), &later(), &allowed.fingerprints, &()).unwrap_err();
+    let error = scan(root.path(), &later(), allowed.fingerprints.clone(), &()).unwrap_err();
     assert!(matches!(error, ScanError::Capability { .. }), "{error}");
 }
 
@@ -516,7 +516,7 @@ fn a_directory_that_cannot_be_opened_is_named() {
     let missing = scan(
         Path::new("/nonexistent"),
         &later(),
-        &Fingerprints::default(),
+        Fingerprints::default(),
         &(),
     );
     assert!(missing.unwrap_err().to_string().contains("/nonexistent"));

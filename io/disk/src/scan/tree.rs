@@ -11,11 +11,11 @@ pub(super) fn assemble(
     mut entries: Vec<(TreePath, Entry)>,
     bridges: &BTreeSet<TreePath>,
 ) -> Result<Manifest, ScanError> {
-    // Each thread left its share in order, so this merges a few long runs.
-    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     if !bridges.is_empty() {
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
         keep_bridges_in_use(&mut entries, bridges);
     }
+    // Each thread left its share in order, so that sorting them only merges a few long runs.
     Ok(Manifest::from_entries(entries)?)
 }
 

@@ -17,7 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::content::{BUFFER_LEN, SHARED_LEN_MIN, SharedFile, hash_whole};
+use super::content::{Buffer, SHARED_LEN_MIN, SharedFile, hash_whole};
 use super::error::Place;
 use super::fingerprint::recent_since;
 use super::owners::Owners;
@@ -40,7 +40,10 @@ pub(super) struct Found {
     /// Directories among the entries that no pattern asked for.
     pub(super) bridges: BTreeSet<TreePath>,
     pub(super) skipped: Vec<(TreePath, SpecialKind)>,
+    /// Files that were read.
     pub(super) fingerprints: Vec<(Fingerprint, Hash)>,
+    /// Files that need not be read, by their index in what was known.
+    pub(super) unchanged: Vec<u32>,
     pub(super) files_hashed: u64,
     pub(super) bytes_hashed: u64,
     /// A directory that was not the same at the end of the pass as when it was listed.
@@ -163,6 +166,7 @@ struct Listed {
 }
 
 /// A file whose content is not known.
+#[derive(Clone)]
 struct Unread {
     path: TreePath,
     mode: Mode,
@@ -183,7 +187,7 @@ struct Worker<'a> {
     walk: &'a Walk<'a>,
     found: Found,
     owners: Option<Owners>,
-    buffer: Vec<u8>,
+    buffer: Buffer,
 }
 
 impl<'a> Worker<'a> {
@@ -195,7 +199,7 @@ impl<'a> Worker<'a> {
                 Ownership::Site => None,
                 Ownership::ByName => Some(Owners::of_this_machine()),
             },
-            buffer: vec![0; BUFFER_LEN],
+            buffer: Buffer::new(),
         }
     }
 
@@ -373,9 +377,10 @@ impl<'a> Worker<'a> {
             tries,
         };
         if !seen.is_recent(self.walk.recent_since)
-            && let Some(hash) = self.walk.known.get(&seen)
+            && let Some((index, hash)) = self.walk.known.find(&seen)
         {
-            self.add_file(&unread, hash, true);
+            self.found.unchanged.push(index);
+            self.add_file(unread, hash);
             return Ok(());
         }
         if seen.size >= SHARED_LEN_MIN {
@@ -388,7 +393,7 @@ impl<'a> Worker<'a> {
             Err(errno) => return self.cannot_open(unread, errno),
         };
         let has_capability = self.has_capability(&unread, &file)?;
-        let hash = hash_whole(&file, seen.size, &mut self.buffer)
+        let hash = hash_whole(&file, seen.size, self.buffer.as_mut())
             .map_err(|error| unreadable(&unread.path, error))?;
         self.walk.watch.hashed(seen.size);
         self.conclude(&unread, &file, hash, has_capability)
@@ -428,7 +433,7 @@ impl<'a> Worker<'a> {
                 ControlFlow::Continue(())
             }
         };
-        let concludes = content.help(&mut self.buffer, hashed);
+        let concludes = content.help(self.buffer.as_mut(), hashed);
         if concludes.map_err(|error| unreadable(&unread.path, error))? {
             self.conclude(unread, content.file(), content.conclude(), *has_capability)
         } else {
@@ -452,7 +457,10 @@ impl<'a> Worker<'a> {
             Some(hash) if Fingerprint::of(&now) == unread.seen => {
                 // Without a fingerprint the next scan looks for capabilities again, whatever its
                 // policy is; they are rare.
-                self.add_file(unread, hash, !has_capability);
+                if !has_capability && !unread.seen.is_recent(self.walk.recent_since) {
+                    self.found.fingerprints.push((unread.seen, hash));
+                }
+                self.add_file(unread.clone(), hash);
                 Ok(())
             }
             _ => self.retry(unread.path.clone(), unread.tries),
@@ -522,18 +530,15 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn add_file(&mut self, file: &Unread, hash: Hash, memorable: bool) {
-        if memorable && !file.seen.is_recent(self.walk.recent_since) {
-            self.found.fingerprints.push((file.seen, hash));
-        }
+    fn add_file(&mut self, file: Unread, hash: Hash) {
         let entry = Entry::File(File {
             mode: file.mode,
-            owner: file.owner.clone(),
+            owner: file.owner,
             size: file.seen.size,
             hash,
             modified: file.seen.modified,
         });
-        self.found.entries.push((file.path.clone(), entry));
+        self.found.entries.push((file.path, entry));
     }
 
     fn owner(&mut self, path: &TreePath, stat: &Statx) -> Result<Option<Arc<Owner>>, ScanError> {
@@ -570,6 +575,7 @@ impl Found {
         self.bridges.extend(other.bridges);
         self.skipped.extend(other.skipped);
         self.fingerprints.extend(other.fingerprints);
+        self.unchanged.extend(other.unchanged);
         self.directories.extend(other.directories);
         self.files_hashed += other.files_hashed;
         self.bytes_hashed += other.bytes_hashed;

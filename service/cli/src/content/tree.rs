@@ -61,13 +61,13 @@ impl TreeArgs {
         let cache = self.cache_for(root);
         let known = cache.as_deref().map(Fingerprints::load).unwrap_or_default();
         let progress = Progress::open_ended(output, "scanning");
-        let scan = scan::scan(root, &policy, &known, &progress)?;
+        let scan = scan::scan(root, &policy, known, &progress)?;
         drop(progress);
         for (path, kind) in &scan.skipped {
             output.say(format_args!("left out: {path} is a {kind}"));
         }
         if let Some(cache) = cache
-            && scan.fingerprints != known
+            && scan.fingerprints_changed
             && let Err(error) = scan.fingerprints.save(&cache)
         {
             // The result is right without it; only the next scan is slower.
