@@ -23,6 +23,14 @@ pub struct Hints<'h> {
     pub compressible: &'h dyn Fn(&TreePath) -> bool,
 }
 
+impl std::fmt::Debug for Hints<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hints")
+            .field("resemblances", &self.resemblances)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Hints<'_> {
     /// Nothing is known.
     pub const NONE: Self = Self {
@@ -109,12 +117,17 @@ impl Planner<'_> {
                 moves.push((from, to));
             }
         }
-        for (from, to) in &moves {
-            self.create_parents(to)?;
-            let (from, to) = (from.clone(), to.clone());
-            self.push(Command::Move { from, to })?;
+        let mut moved = false;
+        for (from, to) in moves {
+            // A parent that an earlier move needed may be this one's goal: it is found file by
+            // file then.
+            if self.tree.get(&to).is_none() {
+                self.create_parents(&to)?;
+                self.push(Command::Move { from, to })?;
+                moved = true;
+            }
         }
-        Ok(!moves.is_empty())
+        Ok(moved)
     }
 
     /// For each directory that is gone, the new directory that most of its files are found in,
@@ -462,6 +475,25 @@ mod tests {
             [moved("v1", "v2"), moved("v2/sub1", "v2/sub2")]
         );
         assert_eq!(commands.len(), 3);
+    }
+
+    #[test]
+    fn a_directory_may_move_into_what_another_becomes() {
+        let base = tree(&[
+            ("a", directory()),
+            ("a/a", directory()),
+            ("a/a/c", file(b"x")),
+            ("b", directory()),
+            ("b/a", file(b"y")),
+        ]);
+        let target = tree(&[
+            ("c", directory()),
+            ("c/a", file(b"y")),
+            ("c/b", directory()),
+            ("c/b/c", file(b"x")),
+        ]);
+        planned(&base, &target);
+        planned(&target, &base);
     }
 
     #[test]

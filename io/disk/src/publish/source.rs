@@ -22,7 +22,7 @@ pub struct Source {
 #[derive(Debug)]
 enum Proof {
     /// It has the fingerprint that the scan hashed.
-    Scanned(Fingerprints),
+    Scanned([Fingerprints; 2]),
     /// It is of a release, which is never written to: it has the size and the time it was given.
     Kept,
 }
@@ -60,7 +60,11 @@ impl Source {
 
     /// The tree at `path` as it was just scanned.
     pub fn scanned(path: &Path, scan: Scan) -> Result<Self, SourceError> {
-        Self::open(path, scan.manifest, Proof::Scanned(scan.fingerprints))
+        Self::open(
+            path,
+            scan.manifest,
+            Proof::Scanned([scan.fingerprints, scan.passing]),
+        )
     }
 
     /// The tree of a release, whose manifest is kept beside it.
@@ -142,7 +146,11 @@ impl Source {
             return Ok(false);
         };
         Ok(match &self.proof {
-            Proof::Scanned(seen) => seen.get(&Fingerprint::of(&stat)) == Some(expected.hash),
+            Proof::Scanned(seen) => {
+                let now = Fingerprint::of(&stat);
+                seen.iter()
+                    .any(|seen| seen.get(&now) == Some(expected.hash))
+            }
             Proof::Kept => {
                 let modified = Timestamp {
                     seconds: stat.stx_mtime.tv_sec,

@@ -49,6 +49,9 @@ pub struct Scan {
     pub fingerprints: Fingerprints,
     /// Whether they differ from what was known before.
     pub fingerprints_changed: bool,
+    /// Fingerprints of files that were read and that a later scan must read again: they tell no
+    /// more than whether a file changed since this scan.
+    pub passing: Fingerprints,
     /// Entries left out because no site can hold them, and policy said to skip such.
     pub skipped: Vec<(TreePath, SpecialKind)>,
     /// Files that had to be read.
@@ -85,6 +88,7 @@ pub fn scan(
         manifest: tree::assemble(found.entries, &found.bridges)?,
         fingerprints,
         fingerprints_changed: changed || started_over,
+        passing: Fingerprints::new(found.passing),
         skipped: found.skipped,
         files_hashed: found.files_hashed,
         bytes_hashed: found.bytes_hashed,

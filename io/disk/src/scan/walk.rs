@@ -42,6 +42,8 @@ pub(super) struct Found {
     pub(super) skipped: Vec<(TreePath, SpecialKind)>,
     /// Files that were read.
     pub(super) fingerprints: Vec<(Fingerprint, Hash)>,
+    /// Those that a later scan must not believe.
+    pub(super) passing: Vec<(Fingerprint, Hash)>,
     /// Files that need not be read, by their index in what was known.
     pub(super) unchanged: Vec<u32>,
     pub(super) files_hashed: u64,
@@ -457,9 +459,12 @@ impl<'a> Worker<'a> {
             Some(hash) if Fingerprint::of(&now) == unread.seen => {
                 // Without a fingerprint the next scan looks for capabilities again, whatever its
                 // policy is; they are rare.
-                if !has_capability && !unread.seen.is_recent(self.walk.recent_since) {
-                    self.found.fingerprints.push((unread.seen, hash));
-                }
+                let seen = if has_capability || unread.seen.is_recent(self.walk.recent_since) {
+                    &mut self.found.passing
+                } else {
+                    &mut self.found.fingerprints
+                };
+                seen.push((unread.seen, hash));
                 self.add_file(unread.clone(), hash);
                 Ok(())
             }
@@ -575,6 +580,7 @@ impl Found {
         self.bridges.extend(other.bridges);
         self.skipped.extend(other.skipped);
         self.fingerprints.extend(other.fingerprints);
+        self.passing.extend(other.passing);
         self.unchanged.extend(other.unchanged);
         self.directories.extend(other.directories);
         self.files_hashed += other.files_hashed;

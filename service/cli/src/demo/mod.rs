@@ -85,7 +85,7 @@ impl Story<'_> {
     }
 
     fn scan(&self, what: &str, tree: &Path, output: &Output) -> Result<Source, Failure> {
-        let scan = scan::scan(tree, &ScanPolicy::default(), &Fingerprints::default(), &())?;
+        let scan = scan::scan(tree, &ScanPolicy::default(), Fingerprints::default(), &())?;
         let (entries, len) = (scan.manifest.len(), ByteSize(scan.manifest.content_len()));
         let version = scan.manifest.version().short();
         output.say(format_args!(
@@ -104,7 +104,7 @@ impl Story<'_> {
         let out = self.place.join(format!("{what}.bwa"));
         let making = Making {
             coding: Coding {
-                effort: Effort::Max,
+                effort: Effort::Default,
                 size_max: None,
             },
             compressible: &|_| true,
