@@ -65,7 +65,12 @@ fn write_control(matches: &[Match], out: &mut Vec<u8>) {
         varint::put(out, step.literal_len);
         varint::put(&mut lens, step.len);
         if step.len > 0 {
-            varint::put_signed(&mut skips, step.base_start.wrapping_sub(expected) as i32);
+            varint::put_signed(
+                &mut skips,
+                step.base_start
+                    .wrapping_sub(expected)
+                    .wrapping_sub(step.literal_len) as i32,
+            );
             expected = step.base_start + step.len;
         }
     }
@@ -107,7 +112,9 @@ pub(crate) fn read_control(
     }
     let mut expected = 0u32;
     for step in steps.iter_mut().filter(|step| step.len > 0) {
-        step.base_start = expected.wrapping_add_signed(reader.signed()?);
+        step.base_start = expected
+            .wrapping_add(step.literal_len)
+            .wrapping_add_signed(reader.signed()?);
         expected = step
             .base_start
             .checked_add(step.len)

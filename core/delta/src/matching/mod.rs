@@ -149,9 +149,9 @@ impl Tactics {
                 patience: 10,
             },
             Effort::Max => Self {
-                pair: grain(8, 1, 16),
-                whole: grain(12, 1, 16),
-                near: Some(grain(6, 1, 16)),
+                pair: grain(8, 1, 8),
+                whole: grain(12, 1, 8),
+                near: Some(grain(6, 1, 8)),
                 thrift: thrift(12, 24),
                 tolerance: 33,
                 patience: 16,
@@ -228,19 +228,15 @@ fn neighbourhood(
     base_len: usize,
 ) -> Option<Range<usize>> {
     /// Beyond this, a window of a few bytes is found everywhere by chance.
-    const REACH: usize = 64 << 10;
-    if gap_len > REACH {
+    const GAP_MAX: usize = 64 << 10;
+    if gap_len > GAP_MAX {
         return None;
     }
     let margin = gap_len + 256;
-    let from = before.or(after)?;
-    let start = before.map_or(from.base, |run| run.base_end());
-    let end = after.map_or(from.base_end(), |run| run.base);
-    let (start, end) = if start <= end && end - start <= REACH {
-        (start, end)
-    } else {
-        (start, start)
-    };
+    let start = before.map_or_else(|| after.map(|run| run.base), |run| Some(run.base_end()))?;
+    let end = after.map_or(start, |run| run.base);
+    let is_between = start <= end && end - start <= 4 * gap_len + 1024;
+    let end = if is_between { end } else { start };
     let range = start.saturating_sub(margin)..(end + margin).min(base_len);
     (!range.is_empty()).then_some(range)
 }
