@@ -15,6 +15,7 @@ pub(crate) struct Parts {
     pub(crate) control: Vec<u8>,
     pub(crate) mismatches: Vec<u8>,
     pub(crate) literals: Vec<u8>,
+    differences: mismatches::Writer,
 }
 
 /// The most bytes that control or mismatches of a segment can take. An encoder that needs more
@@ -30,17 +31,18 @@ impl Parts {
         self.mismatches.clear();
         self.literals.clear();
         write_control(matches, &mut self.control);
-        let mut writer = mismatches::Writer::default();
+        self.differences.clear();
         let mut at = 0;
         for step in matches {
             let (literals, rest) = new[at..].split_at(step.literal_len as usize);
             self.literals.extend_from_slice(literals);
             let len = step.len as usize;
-            writer.compare(&base[step.base_start as usize..][..len], &rest[..len]);
+            self.differences
+                .compare(&base[step.base_start as usize..][..len], &rest[..len]);
             at += literals.len() + len;
         }
         assert_eq!(at, new.len(), "matches cover the new content");
-        writer.finish(&mut self.mismatches);
+        self.differences.finish(&mut self.mismatches);
         if self.control.len().max(self.mismatches.len()) > part_len_max(new.len()) {
             let literal_len = new.len() as u32;
             self.split(
