@@ -1,4 +1,10 @@
 //! Segments coded one after the other, each with the help of those before it.
+//!
+//! One zstd stream goes through the whole group and is flushed after each part of each segment, so
+//! that every part gets entropy tables of its own and all share one history. A segment's payload
+//! is `control_len * 2 + literals_stored`, `mismatches_len`, and the parts; where literals are
+//! stored, the length of what is packed stands before it. (Tried: giving zstd the base bytes that
+//! literals replace as a prefix; 3 % fewer bytes on executables for a second pass over the base.)
 
 use crate::error::DecodeError;
 use crate::parts::{self, Parts};
@@ -25,7 +31,7 @@ impl Codec {
     /// What an effort uses.
     pub fn of(effort: Effort) -> Self {
         match effort {
-            Effort::Fast => Self::Zstd { level: 3 },
+            Effort::Fast => Self::Zstd { level: 1 },
             Effort::Default | Effort::Max => Self::Zstd { level: 19 },
         }
     }
