@@ -59,49 +59,6 @@ fn measure(name: &str, effort: Effort, segments: &[Segment]) {
         .map(|segment| match_segment(effort, &segment.base, &segment.new, &segment.pairs))
         .collect();
     let matched = cpu_seconds();
-    if let Ok(n) = std::env::var("SEG") {
-        let n: usize = n.parse().unwrap();
-        let s = &segments[n];
-        let mut at = 0;
-        let mut exp = 0i64;
-        for m in &matches[n] {
-            let l = &s.new[at..at + m.literal_len as usize];
-            println!(
-                "{at} lit {} len {} skip {} {:?}",
-                l.len(),
-                m.len,
-                m.base_start as i64 - exp,
-                String::from_utf8_lossy(&l[..l.len().min(60)])
-            );
-            exp = m.base_start as i64 + m.len as i64;
-            at += l.len() + m.len as usize;
-        }
-    }
-    if std::env::var("DBG").is_ok() {
-        for (s, m) in segments.iter().zip(&matches) {
-            println!(
-                "new {} base {} steps {} literals {} mism {}",
-                s.new.len(),
-                s.base.len(),
-                m.len(),
-                m.iter().map(|m| m.literal_len as usize).sum::<usize>(),
-                {
-                    let mut at = 0;
-                    let mut c = 0;
-                    for m in m {
-                        at += m.literal_len as usize;
-                        c += s.new[at..at + m.len as usize]
-                            .iter()
-                            .zip(&s.base[m.base_start as usize..])
-                            .filter(|(a, b)| a != b)
-                            .count();
-                        at += m.len as usize;
-                    }
-                    c
-                }
-            );
-        }
-    }
     let codec = Codec::of(effort);
     let mut encoder = GroupEncoder::new(codec);
     let payloads: Vec<_> = segments
@@ -181,9 +138,6 @@ fn segments(
                 segment.base.extend_from_slice(bytes);
             }
             segment.pairs = pairs_at_home(&ranges, home, slice.len() as u32);
-            if std::env::var("DBG").is_ok() {
-                println!("{home:?} {} {ranges:?} {:?}", slice.len(), segment.pairs);
-            }
             *ranges_count += ranges.len();
             segments.push(segment);
         }

@@ -207,7 +207,7 @@ impl CoarseIndex {
                     } else {
                         &[]
                     };
-                    let from = onward.or(home.map(|home| home + new)).unwrap_or(0);
+                    let from = onward.or_else(|| home.map(|home| home + new)).unwrap_or(0);
                     few.iter()
                         .map(|&anchor| self.byte(anchor))
                         .max_by_key(|&byte| (weight(byte), std::cmp::Reverse(byte.abs_diff(from))))

@@ -3,6 +3,10 @@
 //! - *control*: the steps, as three columns of numbers;
 //! - *mismatches*: where lined-up bytes differ, and what stands there instead;
 //! - *literals*: what lines up with nothing.
+//!
+//! A base position is written as its distance from where the last step would go on, had it
+//! replaced as many bytes as there are literals. (Tried: the three numbers of a step side by side
+//! in place of columns; 4 % more on text, the same elsewhere.)
 
 use crate::Match;
 use crate::error::DecodeError;
@@ -15,6 +19,7 @@ pub(crate) struct Parts {
     pub(crate) control: Vec<u8>,
     pub(crate) mismatches: Vec<u8>,
     pub(crate) literals: Vec<u8>,
+    differences: mismatches::Writer,
 }
 
 /// The most bytes that control or mismatches of a segment can take. An encoder that needs more
@@ -30,17 +35,18 @@ impl Parts {
         self.mismatches.clear();
         self.literals.clear();
         write_control(matches, &mut self.control);
-        let mut writer = mismatches::Writer::default();
+        self.differences.clear();
         let mut at = 0;
         for step in matches {
             let (literals, rest) = new[at..].split_at(step.literal_len as usize);
             self.literals.extend_from_slice(literals);
             let len = step.len as usize;
-            writer.compare(&base[step.base_start as usize..][..len], &rest[..len]);
+            self.differences
+                .compare(&base[step.base_start as usize..][..len], &rest[..len]);
             at += literals.len() + len;
         }
         assert_eq!(at, new.len(), "matches cover the new content");
-        writer.finish(&mut self.mismatches);
+        self.differences.finish(&mut self.mismatches);
         if self.control.len().max(self.mismatches.len()) > part_len_max(new.len()) {
             let literal_len = new.len() as u32;
             self.split(
@@ -65,7 +71,12 @@ fn write_control(matches: &[Match], out: &mut Vec<u8>) {
         varint::put(out, step.literal_len);
         varint::put(&mut lens, step.len);
         if step.len > 0 {
-            varint::put_signed(&mut skips, step.base_start.wrapping_sub(expected) as i32);
+            varint::put_signed(
+                &mut skips,
+                step.base_start
+                    .wrapping_sub(expected)
+                    .wrapping_sub(step.literal_len) as i32,
+            );
             expected = step.base_start + step.len;
         }
     }
@@ -107,7 +118,9 @@ pub(crate) fn read_control(
     }
     let mut expected = 0u32;
     for step in steps.iter_mut().filter(|step| step.len > 0) {
-        step.base_start = expected.wrapping_add_signed(reader.signed()?);
+        step.base_start = expected
+            .wrapping_add(step.literal_len)
+            .wrapping_add_signed(reader.signed()?);
         expected = step
             .base_start
             .checked_add(step.len)

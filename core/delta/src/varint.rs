@@ -92,12 +92,6 @@ impl<'a> Reader<'a> {
         self.rest = rest;
         Ok(bytes)
     }
-
-    /// A part of its own: its length, then its bytes.
-    pub(crate) fn nested(&mut self, part: &'static str) -> Result<Reader<'a>, DecodeError> {
-        let len = self.number()? as usize;
-        Ok(Reader::new(self.bytes(len)?, part))
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Where in the base a window of bytes occurs.
 //!
-//! A flat table of the latest occurrence of each hash, and, where more than one candidate is
-//! wanted, a chain from each occurrence to the one before it. A suffix array answers better
-//! questions, but costs twenty times as much to build, and the mismatch-tolerant extension that
-//! follows makes up for most of what a hash of a few bytes misses.
+//! A flat table of buckets, the latest windows first in each; what falls out of a full bucket is
+//! forgotten. A bucket lies in one cache line, so a look-up costs one visit to memory. (Tried:
+//! chains through all windows with the same hash, which find little more and wait for memory at
+//! every link. A suffix array answers better questions, but costs twenty times as much to build,
+//! and growing over mismatches makes up for most of what a hash of a few bytes misses.)
 
 use super::compare::word;
 use std::ops::Range;
@@ -15,7 +16,7 @@ pub(super) struct Grain {
     pub(super) window: usize,
     /// One window is entered for every so many base bytes.
     pub(super) stride: usize,
-    /// How many candidates a look-up may look at.
+    /// Windows in a bucket: how many candidates a look-up can give.
     pub(super) depth: usize,
 }
 
@@ -28,40 +29,50 @@ pub(super) struct Grain {
 pub(super) struct Index {
     grain: Grain,
     range: Range<usize>,
-    table_bits: u32,
+    bucket_bits: u32,
     number_bits: u32,
-    /// By hash: the entry made last; 0 is none.
-    heads: Vec<u32>,
-    /// By window: the entry made before it with the same hash.
-    chain: Vec<u32>,
+    /// Buckets of `grain.depth` entries; 0 is none.
+    entries: Vec<u32>,
 }
 
 impl Index {
     /// Forgets what it holds and enters `range` of `base`.
     pub(super) fn fill(&mut self, base: &[u8], range: Range<usize>, grain: Grain) {
-        debug_assert!(grain.window >= 4 && grain.stride >= 1);
+        debug_assert!(grain.window >= 4 && grain.stride >= 1 && grain.depth >= 1);
         let positions = (range.len() + 1).saturating_sub(grain.window.max(8));
         let count = positions.div_ceil(grain.stride);
-        self.table_bits = bits(count).max(8);
+        self.bucket_bits = bits((count + count / 4) / grain.depth).max(6);
         self.number_bits = bits(count + 1);
-        self.heads.clear();
-        self.heads.resize(1 << self.table_bits, 0);
-        self.chain.clear();
-        if grain.depth > 1 {
-            self.chain.resize(count, 0);
-        }
+        self.grain = grain;
+        self.entries.clear();
+        self.entries.resize(grain.depth << self.bucket_bits, 0);
         let bytes = &base[range.clone()];
-        for number in 0..count {
-            let hash = hash(bytes, number * grain.stride, grain.window);
-            let entry = self.tag(hash) | (number as u32 + 1);
-            let head = &mut self.heads[(hash >> (64 - self.table_bits)) as usize];
-            if grain.depth > 1 {
-                self.chain[number] = *head;
-            }
-            *head = entry;
+        match grain.depth {
+            1 => self.enter::<1>(bytes, count),
+            2 => self.enter::<2>(bytes, count),
+            4 => self.enter::<4>(bytes, count),
+            8 => self.enter::<8>(bytes, count),
+            depth => unreachable!("no effort asks for buckets of {depth}"),
         }
         self.range = range;
-        self.grain = grain;
+    }
+
+    /// With the depth known, making room in a bucket is a few moves between registers.
+    fn enter<const DEPTH: usize>(&mut self, bytes: &[u8], count: usize) {
+        let Grain { window, stride, .. } = self.grain;
+        for number in 0..count {
+            let hash = hash(bytes, number * stride, window);
+            let entry = self.tag(hash) | (number as u32 + 1);
+            let start = (hash >> (64 - self.bucket_bits)) as usize * DEPTH;
+            let bucket = self.entries[start..]
+                .first_chunk_mut::<DEPTH>()
+                .expect("whole buckets");
+            // In a run of one byte only the last window is worth an entry.
+            if bucket[0] + 1 != entry {
+                bucket.copy_within(..DEPTH - 1, 1);
+            }
+            bucket[0] = entry;
+        }
     }
 
     /// Calls `visit` with base positions whose window is likely the one at `at` of `new`, latest
@@ -75,19 +86,12 @@ impl Index {
         let hash = hash(new, at, grain.window);
         let tag = self.tag(hash);
         let number_mask = (1 << self.number_bits) - 1;
-        let mut entry = self.heads[(hash >> (64 - self.table_bits)) as usize];
-        for _ in 0..grain.depth {
-            if entry == 0 {
-                return;
-            }
-            let number = ((entry & number_mask) - 1) as usize;
-            if entry & !number_mask == tag {
+        let start = (hash >> (64 - self.bucket_bits)) as usize * grain.depth;
+        for &entry in &self.entries[start..start + grain.depth] {
+            if entry & !number_mask == tag && entry != 0 {
+                let number = ((entry & number_mask) - 1) as usize;
                 visit(self.range.start + number * grain.stride);
             }
-            if grain.depth == 1 {
-                return;
-            }
-            entry = self.chain[number];
         }
     }
 

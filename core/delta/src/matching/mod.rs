@@ -117,12 +117,6 @@ struct Tactics {
     patience: u32,
 }
 
-fn env(n: &str, d: u32) -> u32 {
-    std::env::var(n)
-        .ok()
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(d)
-}
 impl Tactics {
     fn of(effort: Effort) -> Self {
         let grain = |window, stride, depth| Grain {
@@ -149,9 +143,9 @@ impl Tactics {
                 patience: 10,
             },
             Effort::Max => Self {
-                pair: grain(8, 1, 16),
-                whole: grain(12, 1, 16),
-                near: Some(grain(6, 1, 16)),
+                pair: grain(8, 1, 8),
+                whole: grain(12, 1, 8),
+                near: Some(grain(6, 1, 8)),
                 thrift: thrift(12, 24),
                 tolerance: 33,
                 patience: 16,
@@ -228,19 +222,15 @@ fn neighbourhood(
     base_len: usize,
 ) -> Option<Range<usize>> {
     /// Beyond this, a window of a few bytes is found everywhere by chance.
-    const REACH: usize = 64 << 10;
-    if gap_len > REACH {
+    const GAP_MAX: usize = 64 << 10;
+    if gap_len > GAP_MAX {
         return None;
     }
     let margin = gap_len + 256;
-    let from = before.or(after)?;
-    let start = before.map_or(from.base, |run| run.base_end());
-    let end = after.map_or(from.base_end(), |run| run.base);
-    let (start, end) = if start <= end && end - start <= REACH {
-        (start, end)
-    } else {
-        (start, start)
-    };
+    let start = before.map_or_else(|| after.map(|run| run.base), |run| Some(run.base_end()))?;
+    let end = after.map_or(start, |run| run.base);
+    let is_between = start <= end && end - start <= 4 * gap_len + 1024;
+    let end = if is_between { end } else { start };
     let range = start.saturating_sub(margin)..(end + margin).min(base_len);
     (!range.is_empty()).then_some(range)
 }
@@ -273,4 +263,140 @@ fn steps(runs: &[Run], base_len: usize, new_len: usize) -> Vec<Match> {
         });
     }
     steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::noise;
+    use proptest::prelude::*;
+
+    const EFFORTS: [Effort; 3] = [Effort::Fast, Effort::Default, Effort::Max];
+
+    fn pair(new: Range<usize>, base: Range<usize>) -> Pair {
+        Pair {
+            new_start: new.start as u32,
+            new_len: new.len() as u32,
+            base_start: base.start as u32,
+            base_len: base.len() as u32,
+        }
+    }
+
+    /// New bytes that are literals or differ from what they line up with, after checking that the
+    /// steps cover `new` and stay in `base`.
+    fn unexplained(base: &[u8], new: &[u8], steps: &[Match]) -> usize {
+        let mut at = 0;
+        let mut count = 0;
+        for step in steps {
+            at += step.literal_len as usize;
+            count += step.literal_len as usize;
+            let opposite = &base[step.base_start as usize..][..step.len as usize];
+            let lined_up = &new[at..at + opposite.len()];
+            count += lined_up
+                .iter()
+                .zip(opposite)
+                .filter(|(new, base)| new != base)
+                .count();
+            at += opposite.len();
+        }
+        assert_eq!(at, new.len());
+        count
+    }
+
+    proptest! {
+        #[test]
+        fn steps_cover_the_new_content_whatever_the_hints(
+            base in prop::collection::vec(0u8..3, 0..400),
+            new in prop::collection::vec(0u8..3, 0..400),
+            copies in prop::collection::vec((0usize..400, 0usize..200), 0..4),
+            pairs in prop::collection::vec((0u32..500, 0u32..500, 0u32..500, 0u32..500), 0..4),
+        ) {
+            let mut new = new;
+            for (start, len) in copies {
+                let end = (start + len).min(base.len());
+                new.extend_from_slice(&base[start.min(end)..end]);
+            }
+            let pairs: Vec<_> = pairs
+                .into_iter()
+                .map(|(new_start, new_len, base_start, base_len)| {
+                    Pair { new_start, new_len, base_start, base_len }
+                })
+                .collect();
+            for effort in EFFORTS {
+                unexplained(&base, &new, &match_segment(effort, &base, &new, &pairs));
+            }
+        }
+    }
+
+    #[test]
+    fn equal_content_is_one_step() {
+        let base = noise(1, 100_000);
+        for effort in EFFORTS {
+            let all = pair(0..base.len(), 0..base.len());
+            let whole = Match {
+                literal_len: 0,
+                base_start: 0,
+                len: 100_000,
+            };
+            assert_eq!(match_segment(effort, &base, &base, &[all]), [whole]);
+            assert_eq!(match_segment(effort, &base, &base, &[]), [whole]);
+            assert_eq!(match_segment(effort, &base, &[], &[]), []);
+        }
+    }
+
+    #[test]
+    fn blocks_that_changed_places_are_found_without_hints() {
+        let base = noise(1, 90_000);
+        let new = [&base[60_000..], &base[..30_000], &base[30_000..60_000]].concat();
+        for effort in EFFORTS {
+            let steps = match_segment(effort, &base, &new, &[]);
+            assert_eq!(unexplained(&base, &new, &steps), 0, "{effort:?}");
+            assert_eq!(steps.len(), 2, "{effort:?}");
+        }
+    }
+
+    #[test]
+    fn scattered_changes_do_not_break_a_run() {
+        let base = noise(1, 50_000);
+        let mut new = base.clone();
+        new.iter_mut().step_by(23).for_each(|byte| *byte ^= 0x80);
+        for effort in EFFORTS {
+            let all = pair(0..base.len(), 0..base.len());
+            assert_eq!(
+                match_segment(effort, &base, &new, &[all]).len(),
+                1,
+                "{effort:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_insertion_is_found_to_the_byte() {
+        let base = noise(1, 20_000);
+        let new = [&base[..7_001], b"an insertion", &base[7_001..]].concat();
+        for effort in EFFORTS {
+            let all = pair(0..new.len(), 0..base.len());
+            let steps = match_segment(effort, &base, &new, &[all]);
+            assert_eq!(unexplained(&base, &new, &steps), 12, "{effort:?}");
+        }
+    }
+
+    #[test]
+    fn periodic_content_takes_no_quadratic_time() {
+        // A quadratic step would need minutes for this.
+        let period = noise(1, 37);
+        let mut base: Vec<u8> = period.iter().copied().cycle().take(1 << 20).collect();
+        base.iter_mut().step_by(4001).for_each(|byte| *byte ^= 1);
+        let mut new: Vec<u8> = period
+            .iter()
+            .copied()
+            .cycle()
+            .skip(11)
+            .take(1 << 20)
+            .collect();
+        new.iter_mut().step_by(3001).for_each(|byte| *byte ^= 2);
+        for effort in EFFORTS {
+            unexplained(&base, &new, &match_segment(effort, &base, &new, &[]));
+        }
+    }
 }

@@ -19,6 +19,10 @@ const REPEAT_MIN: usize = 16;
 /// A seed this long is taken without asking the whole base for a longer one.
 const LONG_ENOUGH: usize = 256;
 
+/// How far back a seed may take the place of others: more would cost quadratic time on periodic
+/// content.
+const TAKE_BACK_MAX: usize = 64 << 10;
+
 /// Looks for runs in one segment.
 #[derive(Debug)]
 pub(super) struct Seeker<'a> {
@@ -131,7 +135,8 @@ impl<'a> Seeker<'a> {
 
     /// Adds a seed, after taking back those before it that it can replace.
     fn push(&mut self, mut seed: Run, floor: usize) {
-        let back = suffix_len(&self.base[..seed.base], &self.new[floor..seed.new]);
+        let reach = floor.max(seed.new.saturating_sub(TAKE_BACK_MAX));
+        let back = suffix_len(&self.base[..seed.base], &self.new[reach..seed.new]);
         while let Some(last) = self.seeds.last()
             && last.new + back >= seed.new
         {
