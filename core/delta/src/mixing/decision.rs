@@ -27,14 +27,21 @@ impl<const N: usize, const M: usize> Decider<N, M> {
             counters: vec![Counter::NEW; 1 << bits],
             shift: 32 - bits,
             limit,
-            mixer: Mixer::new(kinds, (1 << 16) * 5 / 4 / 2, 2),
+            mixer: Mixer::new(kinds, (1 << 16) * 4 / 9),
             refiner: Refiner::new(scale, kinds),
         }
     }
 
     /// Codes one decision of a `kind` in `contexts` (well-mixed hashes).
     #[inline]
-    pub(super) fn decide<C: Coin>(&mut self, scale: &Logistic, coin: &mut C, contexts: &[u32; N], kind: usize, truth: bool) -> bool {
+    pub(super) fn decide<C: Coin>(
+        &mut self,
+        scale: &Logistic,
+        coin: &mut C,
+        contexts: &[u32; N],
+        kind: usize,
+        truth: bool,
+    ) -> bool {
         let mut inputs = [256; M];
         let mut slots = [0; N];
         for i in 0..N {

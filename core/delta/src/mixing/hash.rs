@@ -4,7 +4,9 @@
 #[inline]
 pub(super) fn spread(value: u64, salt: u32) -> u32 {
     let x = (value ^ u64::from(salt) << 56 ^ u64::from(salt)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (x ^ x >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_shr(32) as u32
+    (x ^ x >> 29)
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        .wrapping_shr(32) as u32
 }
 
 /// Adds a small value, such as a node of a binary tree, to a context.

@@ -18,12 +18,12 @@ use super::range::Coin;
 
 /// Exact bytes after which a run is sparse, at least and at most.
 const CALM_MIN: u32 = 24;
-const CALM_MAX: u32 = 400;
+const CALM_MAX: u32 = 1000;
 /// An encoder names a spot by walking past at most this many other known ones.
 const SPOTS_PASSED_MAX: usize = 24;
 const SPOT_BITS: u32 = 18;
 /// Flags are weighed apart by what a field says and by how long ago the last mismatch was.
-const FLAG_KINDS: usize = 4 * (1 + 4 * TRUST_LEVELS);
+const FLAG_KINDS: usize = 4 * (1 + 8 * TRUST_LEVELS);
 
 #[derive(Debug)]
 pub(super) struct Lineup {
@@ -79,8 +79,18 @@ impl Run<'_> {
     fn exact(&self, at: usize) -> usize {
         let old = &self.base[self.base_start..][at..self.len];
         let new = &self.source[at..self.len];
-        let words = old.chunks_exact(8).zip(new.chunks_exact(8)).take_while(|(a, b)| a == b).count() * 8;
-        words + old[words..].iter().zip(&new[words..]).take_while(|(a, b)| a == b).count()
+        let words = old
+            .chunks_exact(8)
+            .zip(new.chunks_exact(8))
+            .take_while(|(a, b)| a == b)
+            .count()
+            * 8;
+        words
+            + old[words..]
+                .iter()
+                .zip(&new[words..])
+                .take_while(|(a, b)| a == b)
+                .count()
     }
 }
 
@@ -107,7 +117,13 @@ impl Lineup {
     }
 
     /// Codes a run onto the end of `new`.
-    pub(super) fn code<C: Coin>(&mut self, scale: &Logistic, coin: &mut C, run: Run<'_>, new: &mut Vec<u8>) {
+    pub(super) fn code<C: Coin>(
+        &mut self,
+        scale: &Logistic,
+        coin: &mut C,
+        run: Run<'_>,
+        new: &mut Vec<u8>,
+    ) {
         let mut at = 0;
         let mut field: Option<Field> = None;
         while at < run.len {
@@ -137,23 +153,33 @@ impl Lineup {
                 }
                 self.mismatch(scale, coin, &run, &mut at, &mut field, new);
             } else {
+                if field.is_none_or(|field| field.kind == Kind::Word) {
+                    let found = self
+                        .addresses
+                        .field(run.base, run.base_start + at, new.len());
+                    field = found.or(field);
+                }
                 if field.is_none() {
-                    field = self.addresses.field(run.base, run.base_start + at, new.len());
+                    field = self
+                        .addresses
+                        .word(run.base, run.base_start + at, new, new.len());
                 }
                 self.dense(scale, coin, &run, &mut at, &mut field, new);
                 if coin.is_spent() {
                     return self.copy(&run, &mut at, run.len, new);
                 }
             }
-            if let Some(done) = field.take_if(|field| field.offset(run.base_start + at) >= FIELD_LEN) {
-                self.addresses.learn(&done, new);
+            if let Some(done) =
+                field.take_if(|field| field.offset(run.base_start + at) >= FIELD_LEN)
+            {
+                self.addresses.learn(&done, run.base, new);
             }
         }
     }
 
     /// The calm after which a run is sparse: a few times the usual gap.
     fn calm(&self) -> u32 {
-        (self.state.gap_usual / 4).clamp(CALM_MIN, CALM_MAX)
+        (self.state.gap_usual).clamp(CALM_MIN, CALM_MAX)
     }
 
     /// Appends exact bytes up to `stop`.
@@ -170,46 +196,81 @@ impl Lineup {
             return Place::Nowhere;
         }
         let known = |at: usize| self.spots.contains(spot(run.base, run.base_start + at));
-        if known(at + gap) && (at..at + gap).filter(|&at| known(at)).take(SPOTS_PASSED_MAX + 1).count() <= SPOTS_PASSED_MAX {
+        if known(at + gap)
+            && (at..at + gap)
+                .filter(|&at| known(at))
+                .take(SPOTS_PASSED_MAX + 1)
+                .count()
+                <= SPOTS_PASSED_MAX
+        {
             return Place::Spot;
         }
         Place::Gap(gap)
     }
 
-    fn place<C: Coin>(&mut self, scale: &Logistic, coin: &mut C, run: &Run<'_>, at: usize, truth: Option<Place>) -> Place {
+    fn place<C: Coin>(
+        &mut self,
+        scale: &Logistic,
+        coin: &mut C,
+        run: &Run<'_>,
+        at: usize,
+        truth: Option<Place>,
+    ) -> Place {
         let state = self.state;
         let left = usize::BITS - (run.len - at).leading_zeros();
         let is_start = u32::from(at == 0);
         let contexts = [
-            spread(u64::from(state.places & 0xff) << 8 | u64::from(left) << 1 | u64::from(is_start), 70),
+            spread(
+                u64::from(state.places & 0xff) << 8 | u64::from(left) << 1 | u64::from(is_start),
+                70,
+            ),
             add(state.spot, 71 + is_start),
             spread(u64::from(state.places & 0xf) << 8 | u64::from(is_start), 72),
             spread(word(run.base, (run.base_start + at) as isize - 4), 73),
         ];
-        let ends = self.places.decide(scale, coin, &contexts, 0, truth == Some(Place::Nowhere));
+        let ends = self
+            .places
+            .decide(scale, coin, &contexts, 0, truth == Some(Place::Nowhere));
         if ends {
             self.state.places = state.places << 2 | 1;
             return Place::Nowhere;
         }
         let contexts = contexts.map(|context| add(context, 1));
-        let is_spot = self.places.decide(scale, coin, &contexts, 1, truth == Some(Place::Spot));
+        let is_spot = self
+            .places
+            .decide(scale, coin, &contexts, 1, truth == Some(Place::Spot));
         if is_spot {
             self.state.places = state.places << 2 | 2;
             return Place::Spot;
         }
         self.state.places = state.places << 2 | 3;
-        let gap = if let Some(Place::Gap(gap)) = truth { gap } else { 0 };
+        let gap = if let Some(Place::Gap(gap)) = truth {
+            gap
+        } else {
+            0
+        };
         let contexts = [
             spread(u64::from(left), 74),
             add(state.spot, 75),
             spread(u64::from(state.gaps[0]), 76),
             77,
         ];
-        Place::Gap(self.gaps.code(scale, coin, &contexts, gap as u64).min(usize::MAX as u64 / 2) as usize)
+        Place::Gap(
+            self.gaps
+                .code(scale, coin, &contexts, gap as u64)
+                .min(usize::MAX as u64 / 2) as usize,
+        )
     }
 
     /// Copies up to the known spot at which the next mismatch stands; false if there is none.
-    fn walk<C: Coin>(&mut self, scale: &Logistic, coin: &mut C, run: &Run<'_>, at: &mut usize, new: &mut Vec<u8>) -> bool {
+    fn walk<C: Coin>(
+        &mut self,
+        scale: &Logistic,
+        coin: &mut C,
+        run: &Run<'_>,
+        at: &mut usize,
+        new: &mut Vec<u8>,
+    ) -> bool {
         let here = *at;
         let gap = if C::KNOWS { run.exact(here) } else { 0 };
         for stop in here..run.len {
@@ -221,9 +282,15 @@ impl Lineup {
                 spot,
                 add(spot, self.state.spot),
                 add(self.state.spot, 80),
-                spread(word(run.base, (run.base_start + stop) as isize - 2) & 0xffff_ffff, 81),
+                spread(
+                    word(run.base, (run.base_start + stop) as isize - 2) & 0xffff_ffff,
+                    81,
+                ),
             ];
-            if self.at_spot.decide(scale, coin, &contexts, 0, stop == here + gap) {
+            if self
+                .at_spot
+                .decide(scale, coin, &contexts, 0, stop == here + gap)
+            {
                 self.copy(run, at, stop, new);
                 self.state.spot = spot;
                 return true;
@@ -257,12 +324,14 @@ impl Lineup {
             Some(field) => {
                 let differs = u32::from(field.expected(base_at) != old);
                 let offset = field.offset(base_at) as u32 & 3;
-                let kind = 1 + u32::from(field.kind == Kind::Absolute);
+                let kind = 1 + field.kind as u32;
                 let trust = u32::from(field.trust);
                 let missed = u32::from(field.missed);
                 (
                     ((((kind << 2 | offset) << 3 | trust) << 1 | differs) << 1) | missed | 1 << 15,
-                    1 + trust * 4 + differs * 2 + missed,
+                    1 + (u32::from(field.kind == Kind::Word) * TRUST_LEVELS as u32 + trust) * 4
+                        + differs * 2
+                        + missed,
                 )
             }
         };
@@ -272,11 +341,27 @@ impl Lineup {
         let contexts = [
             spread((around >> 8 & 0xff_ffff_ffff) << 16 | u64::from(says), 90),
             spot(run.base, base_at),
-            spread(u64::from(recent) << 32 | u64::from(since) << 16 | u64::from(says), 92),
+            spread(
+                u64::from(recent) << 32 | u64::from(since) << 16 | u64::from(says),
+                92,
+            ),
             spread(u64::from(says) << 8 | u64::from(state.flags & 0xf), 93),
-            spread(u64::from(says) << 32 | u64::from(old) << 8 | u64::from(before >> 24), 94),
-            spread(u64::from(state.gaps[0].min(255)) << 32 | u64::from(state.gaps[1].min(255)) << 16 | u64::from(since), 95),
-            spread(u64::from(before >> 16) << 32 | u64::from(here & 0xffff) << 16 | u64::from(since.min(3)), 96),
+            spread(
+                u64::from(says) << 32 | u64::from(old) << 8 | u64::from(before >> 24),
+                94,
+            ),
+            spread(
+                u64::from(state.gaps[0].min(255)) << 32
+                    | u64::from(state.gaps[1].min(255)) << 16
+                    | u64::from(since),
+                95,
+            ),
+            spread(
+                u64::from(before >> 16) << 32
+                    | u64::from(here & 0xffff) << 16
+                    | u64::from(since.min(3)),
+                96,
+            ),
             spread(u64::from(state.since.min(500)) << 32 | u64::from(says), 97),
         ];
         let truth = run.source.get(*at).is_some_and(|&new| new != old);
@@ -314,26 +399,55 @@ impl Lineup {
             Some(field) => {
                 let byte = field.expected(base_at);
                 let offset = field.offset(base_at) as u8 & 3;
-                let kind = u8::from(field.kind == Kind::Absolute);
+                let kind = field.kind as u8;
                 let sure = if field.missed { 0 } else { field.trust };
-                let trust = if byte == old { 0 } else { 1 + sure * 4 + kind * 2 + u8::from(offset > 0) };
-                (1 + u64::from(offset) + u64::from(kind) * 4, Hint { byte, trust })
+                let trust = if byte == old {
+                    0
+                } else {
+                    1 + sure * 6 + kind * 2 + u8::from(offset > 0)
+                };
+                (
+                    1 + u64::from(offset) + u64::from(kind) * 4,
+                    Hint { byte, trust },
+                )
             }
             None => (0, Hint::default()),
         };
-        let of_difference = Hint { byte: old.wrapping_add(state.difference), trust: 1 + state.since.min(30) as u8 };
-        let of_difference = if state.difference == 0 { Hint::default() } else { of_difference };
+        let of_difference = Hint {
+            byte: old.wrapping_add(state.difference),
+            trust: 1 + state.since.min(30) as u8,
+        };
+        let of_difference = if state.difference == 0 {
+            Hint::default()
+        } else {
+            of_difference
+        };
         let contexts = [
             context(u64::from(old) << 8 | says, 100),
-            context(last(1) << 16 | u64::from(old) << 8 | (around >> 16 & 0xff), 101),
+            context(
+                last(1) << 16 | u64::from(old) << 8 | (around >> 16 & 0xff),
+                101,
+            ),
             spot(run.base, base_at),
             context(last(2) << 8 | u64::from(old), 103),
             context(around & 0xff_ffff_ffff, 104),
-            context(u64::from(old) << 16 | u64::from(state.difference) << 8 | u64::from(state.since.min(8)), 105),
+            context(
+                u64::from(old) << 16
+                    | u64::from(state.difference) << 8
+                    | u64::from(state.since.min(8)),
+                105,
+            ),
             context(last(3), 106),
         ];
         let truth = run.source.get(*at).copied().unwrap_or(0);
-        let byte = self.octets.code(scale, coin, &contexts, &[of_field, of_difference], context(u64::from(old), 107), truth);
+        let byte = self.octets.code(
+            scale,
+            coin,
+            &contexts,
+            &[of_field, of_difference],
+            context(u64::from(old), 107),
+            truth,
+        );
         state.difference = byte.wrapping_sub(old);
         state.gaps = [state.since, state.gaps[0], state.gaps[1]];
         let gap = state.since.min(CALM_MAX * 4);
@@ -356,7 +470,9 @@ struct Spots {
 
 impl Spots {
     fn new() -> Self {
-        Self { known: vec![0; 1 << (SPOT_BITS - 6)] }
+        Self {
+            known: vec![0; 1 << (SPOT_BITS - 6)],
+        }
     }
 
     #[inline]
@@ -376,6 +492,9 @@ impl Spots {
 fn spot(base: &[u8], at: usize) -> u32 {
     let before = word(base, at as isize - 6) << 16;
     let after = word(base, at as isize) << 16;
-    let x = (before ^ after.rotate_left(24)).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ after.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (x ^ x >> 32).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_shr(32) as u32
+    let x = (before ^ after.rotate_left(24)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ after.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (x ^ x >> 32)
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        .wrapping_shr(32) as u32
 }

@@ -38,7 +38,7 @@ pub(super) struct Literals {
 impl Literals {
     pub(super) fn new(scale: &Logistic) -> Self {
         Self {
-            octets: Octets::new(scale, 17, 127),
+            octets: Octets::new(scale, 16, 127),
             raw: Decider::new(scale, 8, 1, 30),
             history: History::new(),
             index: BaseIndex::new(),
@@ -51,7 +51,7 @@ impl Literals {
     pub(super) fn begin(&mut self, base: &[u8], total: usize) {
         self.index_is_read = total >= 64 && !base.is_empty();
         if self.index_is_read {
-            self.index.read(base);
+            self.index.begin(base);
         }
     }
 
@@ -75,7 +75,8 @@ impl Literals {
         let mut left = len;
         let mut tail = word(new, new.len() as isize - 8);
         for back in (0..8).rev() {
-            self.history.push((tail >> (56 - 8 * back)) as u8, tail << (8 * back));
+            self.history
+                .push((tail >> (56 - 8 * back)) as u8, tail << (8 * back));
         }
         self.spots[spot] = self.history.end() as u32;
         let mut run = Run {
@@ -117,10 +118,22 @@ impl Literals {
         }
     }
 
-    fn byte<C: Coin>(&mut self, scale: &Logistic, coin: &mut C, run: &mut Run<'_>, tail: u64, truth: u8, new: &[u8]) -> u8 {
+    fn byte<C: Coin>(
+        &mut self,
+        scale: &Logistic,
+        coin: &mut C,
+        run: &mut Run<'_>,
+        tail: u64,
+        truth: u8,
+        new: &[u8],
+    ) -> u8 {
         let old = run.old(new.len());
         let of_history = run.of_history.hint_of_history(&self.history, tail);
-        let of_base = if self.index_is_read { run.of_base.hint_of_base(&self.index, run.base, new) } else { Hint::default() };
+        let of_base = if self.index_is_read {
+            run.of_base.hint_of_base(&self.index, run.base, new)
+        } else {
+            Hint::default()
+        };
         let last = |n: u32| if n == 0 { 0 } else { tail >> (64 - 8 * n) };
         let contexts = [
             context(u64::from(of_history.trust.min(8)), 10),
@@ -130,13 +143,22 @@ impl Literals {
             context(last(4), 14),
             context(last(6), 16),
             context(word_so_far(tail), 17),
-            context(u64::from(old.byte) << 16 | last(1) << 8 | u64::from(old.trust.min(3)), 18),
+            context(
+                u64::from(old.byte) << 16 | last(1) << 8 | u64::from(old.trust.min(3)),
+                18,
+            ),
         ];
         let hints = [of_history, of_base, old];
-        let byte = self.octets.code(scale, coin, &contexts, &hints, context(last(1), 19), truth);
+        let byte = self
+            .octets
+            .code(scale, coin, &contexts, &hints, context(last(1), 19), truth);
         run.of_history.step(of_history, byte);
         run.of_base.step(of_base, byte);
-        run.old_hits = if old.trust > 0 && old.byte == byte { (run.old_hits + 1).min(15) } else { 0 };
+        run.old_hits = if old.trust > 0 && old.byte == byte {
+            (run.old_hits + 1).min(15)
+        } else {
+            0
+        };
         byte
     }
 }
@@ -155,7 +177,10 @@ impl Run<'_> {
     fn old(&self, at: usize) -> Hint {
         let place = self.replaced.start + (at - self.start);
         match self.base.get(place) {
-            Some(&byte) if place < self.replaced.end => Hint { byte, trust: 1 + self.old_hits },
+            Some(&byte) if place < self.replaced.end => Hint {
+                byte,
+                trust: 1 + self.old_hits,
+            },
             _ => Hint::default(),
         }
     }
@@ -164,8 +189,16 @@ impl Run<'_> {
 /// A context of the letters and digits since the last other byte.
 fn word_so_far(tail: u64) -> u64 {
     let bytes = tail.to_le_bytes();
-    let len = bytes.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte >= 128).count();
-    if len == 8 { tail } else { (tail >> 8 >> (56 - 8 * len)) << 4 | len as u64 }
+    let len = bytes
+        .iter()
+        .rev()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || **byte >= 128)
+        .count();
+    if len == 8 {
+        tail
+    } else {
+        (tail >> 8 >> (56 - 8 * len)) << 4 | len as u64
+    }
 }
 
 /// A slot for the base around a place.
@@ -181,7 +214,10 @@ fn is_noise(block: &[u8]) -> bool {
         counts[usize::from(byte)] += 1;
     }
     // The chance that two bytes are equal: 1/256 for noise, above 1/128 for nearly everything else.
-    let pairs: u64 = counts.iter().map(|&n| u64::from(n) * u64::from(n.saturating_sub(1))).sum();
+    let pairs: u64 = counts
+        .iter()
+        .map(|&n| u64::from(n) * u64::from(n.saturating_sub(1)))
+        .sum();
     let all = block.len() as u64 * (block.len() as u64 - 1);
     // Short blocks vary more by chance.
     pairs * 256 * 64 <= all * (64 + 8) && block.len() >= RAW_LEN_MIN

@@ -35,14 +35,19 @@ impl Logistic {
             let p = ((power << PROBABILITY_BITS) / (power + one)) as u32;
             let p = p.clamp(1, (1 << PROBABILITY_BITS) - 1) as u16;
             squash[STRETCH_MAX as usize + x] = p;
-            squash[STRETCH_MAX as usize - x] = (((1u32 << PROBABILITY_BITS) - u32::from(p)) as u16).max(1);
+            squash[STRETCH_MAX as usize - x] =
+                (((1u32 << PROBABILITY_BITS) - u32::from(p)) as u16).max(1);
             power = (power * STEP) >> 60;
         }
         let mut middle = Box::new([0; 1 << MIDDLE_BITS]);
         let mut edge = Box::new([0; 1 << EDGE_BITS]);
         invert(&squash, &mut middle[..], 22 - MIDDLE_BITS);
         invert(&squash, &mut edge[..], 22 - 6 - EDGE_BITS);
-        Self { squash, middle, edge }
+        Self {
+            squash,
+            middle,
+            edge,
+        }
     }
 
     /// The 16-bit probability at a place on the scale; never 0 nor 1.
@@ -102,7 +107,10 @@ mod tests {
         for x in -2000..2000 {
             let p = scale.squash(x);
             let back = scale.squash(scale.stretch(p << 6));
-            assert!(p.abs_diff(back) <= 16 + p.min(65_536 - p) / 32, "{x}: {p} {back}");
+            assert!(
+                p.abs_diff(back) <= 16 + p.min(65_536 - p) / 32,
+                "{x}: {p} {back}"
+            );
         }
     }
 }

@@ -15,20 +15,26 @@ const WEIGHT_MAX: i32 = 8 << WEIGHT_BITS;
 #[derive(Debug)]
 pub(super) struct Mixer<const N: usize> {
     sets: Vec<[i32; N]>,
-    /// How far a set moves at each error; falls from `RATE_FIRST` as the set is used.
+    /// How far each set moves at an error; falls from `RATE_FIRST` to `RATE_LAST` as the
+    /// set is used.
     rates: Vec<u16>,
-    rate_last: u16,
     selected: usize,
     /// The prediction of the selected set, in 16 bits.
     p: u32,
 }
 
-const RATE_FIRST: u16 = 24 << 6;
+const RATE_FIRST: u16 = 32 << 6;
+const RATE_LAST: u16 = 14 << 6;
 
 impl<const N: usize> Mixer<N> {
     /// `weight` is the first weight of every input, in 1/65,536.
-    pub(super) fn new(sets: usize, weight: i32, rate_last: u16) -> Self {
-        Self { sets: vec![[weight; N]; sets], rates: vec![RATE_FIRST; sets], rate_last: rate_last << 6, selected: 0, p: 0 }
+    pub(super) fn new(sets: usize, weight: i32) -> Self {
+        Self {
+            sets: vec![[weight; N]; sets],
+            rates: vec![RATE_FIRST; sets],
+            selected: 0,
+            p: 0,
+        }
     }
 
     /// The weighted sum of `inputs` under set `selected`, on the logistic scale.
@@ -49,12 +55,14 @@ impl<const N: usize> Mixer<N> {
     #[inline]
     pub(super) fn learn(&mut self, inputs: &[i32; N], truth: bool) {
         let rate = &mut self.rates[self.selected];
-        let error = ((i32::from(truth) << PROBABILITY_BITS) - self.p as i32) * i32::from(*rate) >> 10;
-        if *rate > self.rate_last {
-            *rate -= 1 + (*rate - self.rate_last) / 64;
+        let error =
+            (((i32::from(truth) << PROBABILITY_BITS) - self.p as i32) * i32::from(*rate)) >> 10;
+        if *rate > RATE_LAST {
+            *rate -= 1 + (*rate - RATE_LAST) / 512;
         }
         for (weight, &input) in self.sets[self.selected].iter_mut().zip(inputs) {
-            *weight = (*weight + ((input * error + (1 << 13)) >> 14)).clamp(-WEIGHT_MAX, WEIGHT_MAX);
+            *weight =
+                (*weight + ((input * error + (1 << 13)) >> 14)).clamp(-WEIGHT_MAX, WEIGHT_MAX);
         }
     }
 }

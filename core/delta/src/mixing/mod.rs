@@ -35,6 +35,8 @@ mod number;
 mod octet;
 mod range;
 mod refine;
+#[cfg(test)]
+mod tests;
 
 use self::control::Control;
 use self::lineup::{Lineup, Run};
@@ -90,7 +92,10 @@ impl MixEncoder {
     /// An encoder at the start of a group.
     #[must_use]
     pub fn new() -> Self {
-        Self { model: Model::new(), rebuilt: Vec::new() }
+        Self {
+            model: Model::new(),
+            rebuilt: Vec::new(),
+        }
     }
 
     /// Appends to `out` the payload that turns `base` into `new` along `matches`.
@@ -98,11 +103,21 @@ impl MixEncoder {
     /// # Panics
     /// If the segment is too large, or the matches do not cover `new` or leave `base`.
     pub fn segment(&mut self, base: &[u8], new: &[u8], matches: &[Match], out: &mut Vec<u8>) {
-        assert!(base.len() <= SEGMENT_BASE_MAX && new.len() <= SEGMENT_NEW_MAX, "segment too large");
+        assert!(
+            base.len() <= SEGMENT_BASE_MAX && new.len() <= SEGMENT_NEW_MAX,
+            "segment too large"
+        );
         let matches = tidy(matches);
         let mut writer = Writer::new(out);
         self.rebuilt.clear();
-        let done = self.model.segment(&mut writer, base, new.len(), new, &matches, &mut self.rebuilt);
+        let done = self.model.segment(
+            &mut writer,
+            base,
+            new.len(),
+            new,
+            &matches,
+            &mut self.rebuilt,
+        );
         done.expect("matches cover the new content and lie inside the base");
         writer.finish();
         debug_assert!(self.rebuilt == new, "the walk follows the truth");
@@ -125,7 +140,9 @@ impl MixDecoder {
     /// A decoder at the start of a group.
     #[must_use]
     pub fn new() -> Self {
-        Self { model: Model::new() }
+        Self {
+            model: Model::new(),
+        }
     }
 
     /// Appends to `new` the `new_len` bytes that a payload makes of `base`.
@@ -133,19 +150,37 @@ impl MixDecoder {
     /// # Errors
     /// If no encoder wrote this payload, as far as that shows; `new` then holds whatever was
     /// decoded so far, and the decoder is of no use for the rest of its group.
-    pub fn segment(&mut self, base: &[u8], new_len: usize, payload: &[u8], new: &mut Vec<u8>) -> Result<(), DecodeError> {
+    pub fn segment(
+        &mut self,
+        base: &[u8],
+        new_len: usize,
+        payload: &[u8],
+        new: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
         if base.len() > SEGMENT_BASE_MAX || new_len > SEGMENT_NEW_MAX {
-            return Err(DecodeError { new_at: 0, damage: Damage::TooLarge });
+            return Err(DecodeError {
+                new_at: 0,
+                damage: Damage::TooLarge,
+            });
         }
         let mut reader = Reader::new(payload);
         // Contexts look back only as far as the segment's own start.
         let before = std::mem::take(new);
         let mut segment = Vec::new();
-        let done = self.model.segment(&mut reader, base, new_len, &[], &[], &mut segment);
-        *new = if before.is_empty() { segment } else { [before, segment].concat() };
+        let done = self
+            .model
+            .segment(&mut reader, base, new_len, &[], &[], &mut segment);
+        *new = if before.is_empty() {
+            segment
+        } else {
+            [before, segment].concat()
+        };
         done?;
         if reader.has_rest() {
-            return Err(DecodeError { new_at: new_len, damage: Damage::Rest });
+            return Err(DecodeError {
+                new_at: new_len,
+                damage: Damage::Rest,
+            });
         }
         Ok(())
     }
@@ -191,18 +226,43 @@ impl Model {
         let scale = &self.scale;
         let matches = self.control.code(scale, coin, base, new_len, matches)?;
         self.lineup.addresses.begin(&matches);
-        self.literals.begin(base, matches.iter().map(|m| m.literal_len as usize).sum());
+        self.literals
+            .begin(base, matches.iter().map(|m| m.literal_len as usize).sum());
         new.reserve_exact(new_len);
         let mut base_at = 0;
         for m in &matches {
             let base_start = m.base_start as usize;
-            let replaced = Replaced { start: base_at, end: base_start };
-            self.literals.code(scale, coin, base, replaced, m.literal_len as usize, source, new);
+            let replaced = Replaced {
+                start: base_at,
+                end: base_start,
+            };
+            self.literals.code(
+                scale,
+                coin,
+                base,
+                replaced,
+                m.literal_len as usize,
+                source,
+                new,
+            );
             let source = source.get(new.len()..).unwrap_or(&[]);
-            self.lineup.code(scale, coin, Run { base, base_start, len: m.len as usize, source }, new);
+            self.lineup.code(
+                scale,
+                coin,
+                Run {
+                    base,
+                    base_start,
+                    len: m.len as usize,
+                    source,
+                },
+                new,
+            );
             base_at = base_start + m.len as usize;
             if coin.is_spent() {
-                return Err(DecodeError { new_at: new.len(), damage: Damage::Spent });
+                return Err(DecodeError {
+                    new_at: new.len(),
+                    damage: Damage::Spent,
+                });
             }
         }
         Ok(())
@@ -226,10 +286,11 @@ fn tidy(matches: &[Match]) -> Vec<Match> {
         }
     }
     if literal_len > 0 {
-        tidy.push(Match { literal_len, base_start: 0, len: 0 });
+        tidy.push(Match {
+            literal_len,
+            base_start: 0,
+            len: 0,
+        });
     }
     tidy
 }
-
-/// Research only.
-pub fn report() {}

@@ -47,14 +47,18 @@ const REFINED_BITS: u32 = 12;
 
 impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
     pub(super) fn new(scale: &Logistic, line_bits: u32, limit: u32) -> Self {
-        assert_eq!(N + H + 1, M, "one input for each context and hint, and a constant");
-        let weight = (1 << 16) * 2 / 5;
+        assert_eq!(
+            N + H + 1,
+            M,
+            "one input for each context and hint, and a constant"
+        );
+        let weight = (1 << 16) * 2 / 7;
         Self {
             lines: vec![Line([0; 16]); 1 << line_bits],
             limit,
             hints: vec![Counter::expecting(57_344, 2); H * TRUST_MAX * 8],
-            by_node: Mixer::new(256, weight, 2),
-            by_hints: Mixer::new(8 << (2 * H), weight, 2),
+            by_node: Mixer::new(256, weight),
+            by_hints: Mixer::new(8 << (2 * H), weight),
             refiner: Refiner::new(scale, 256),
             refiner_hashed: Refiner::new(scale, 1 << REFINED_BITS),
         }
@@ -88,11 +92,14 @@ impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
         let mut at = [0; N];
         for bit in 0..8u32 {
             if bit & 3 == 0 {
-                for i in 0..N {
-                    at[i] = self.line(contexts[i], if bit == 0 { 0 } else { node });
-                }
+                let half = if bit == 0 { 0 } else { node };
+                at = contexts.map(|context| self.line(context, half));
             }
-            let low = (if bit < 4 { node } else { node & ((1 << (bit - 4)) - 1) | 1 << (bit - 4) }) as usize;
+            let low = (if bit < 4 {
+                node
+            } else {
+                node & ((1 << (bit - 4)) - 1) | 1 << (bit - 4)
+            }) as usize;
             let mut inputs = [256; M];
             for i in 0..N {
                 inputs[i] = scale.stretch(Counter::from_bits(self.lines[at[i]].0[low]).p());
@@ -112,10 +119,15 @@ impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
                 }
             }
             let x1 = self.by_node.mix(scale, &inputs, node as usize);
-            let x2 = self.by_hints.mix(scale, &inputs, agreement << 3 | bit as usize);
+            let x2 = self
+                .by_hints
+                .mix(scale, &inputs, agreement << 3 | bit as usize);
             let x = (x1 + x2) / 2;
             let hashed = (add(refine_context, node) >> (32 - REFINED_BITS)) as usize;
-            let (r1, r2) = (self.refiner.refine(x, node as usize), self.refiner_hashed.refine(x, hashed));
+            let (r1, r2) = (
+                self.refiner.refine(x, node as usize),
+                self.refiner_hashed.refine(x, hashed),
+            );
             let p = ((2 * scale.squash(x) + r1 + r2) / 4).clamp(1, 65_535);
 
             let truth = coin.toss(p, truth >> (7 - bit) & 1 == 1);

@@ -39,7 +39,11 @@ pub(super) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { low: 0, high: u64::MAX, out }
+        Self {
+            low: 0,
+            high: u64::MAX,
+            out,
+        }
     }
 
     #[inline]
@@ -62,7 +66,8 @@ impl<'a> Writer<'a> {
                 _ => self.low.checked_next_multiple_of(1 << step),
             };
             if let Some(number) = number.filter(|&number| number <= self.high) {
-                self.out.extend_from_slice(&number.to_be_bytes()[..bytes as usize]);
+                self.out
+                    .extend_from_slice(&number.to_be_bytes()[..bytes as usize]);
                 break;
             }
         }
@@ -110,7 +115,13 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(payload: &'a [u8]) -> Self {
-        let mut reader = Self { low: 0, high: u64::MAX, number: 0, payload, taken: 0 };
+        let mut reader = Self {
+            low: 0,
+            high: u64::MAX,
+            number: 0,
+            payload,
+            taken: 0,
+        };
         for _ in 0..LOOKAHEAD {
             reader.take();
         }
@@ -152,7 +163,9 @@ impl Coin for Reader<'_> {
 
     #[inline]
     fn byte(&mut self, _truth: u8) -> u8 {
-        (0..8).fold(0, |byte, _| byte << 1 | u8::from(self.toss(1 << (PROBABILITY_BITS - 1), false)))
+        (0..8).fold(0, |byte, _| {
+            byte << 1 | u8::from(self.toss(1 << (PROBABILITY_BITS - 1), false))
+        })
     }
 
     fn is_spent(&self) -> bool {

@@ -18,9 +18,13 @@ pub(super) struct Refiner {
 
 impl Refiner {
     pub(super) fn new(scale: &Logistic, contexts: usize) -> Self {
-        let row = (0..POINTS).map(|i| Counter::expecting(scale.squash(i as i32 * STEP - STRETCH_MAX), 6));
+        let row =
+            (0..POINTS).map(|i| Counter::expecting(scale.squash(i as i32 * STEP - STRETCH_MAX), 6));
         let row: Vec<_> = row.collect();
-        Self { points: row.repeat(contexts), nearest: 0 }
+        Self {
+            points: row.repeat(contexts),
+            nearest: 0,
+        }
     }
 
     /// The refined 16-bit probability for a prediction `x` on the logistic scale.
