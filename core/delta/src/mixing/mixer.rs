@@ -4,7 +4,7 @@
 //! different selectors, averaged, do better than one with the product of both, because each set
 //! sees more decisions.
 
-use super::logistic::{Logistic, PROBABILITY_BITS};
+use super::logistic::{Logistic, PROBABILITY_BITS, STRETCH_MAX};
 
 /// Weights are fixed-point numbers with this many fractional bits.
 const WEIGHT_BITS: u32 = 16;
@@ -59,6 +59,10 @@ impl<const N: usize> Mixer<N> {
             (((i32::from(truth) << PROBABILITY_BITS) - self.p as i32) * i32::from(*rate)) >> 10;
         if *rate > RATE_LAST {
             *rate -= 1 + (*rate - RATE_LAST) / 512;
+        }
+        // So small an error rounds to no change at all; most flags are that well foreseen.
+        if error.abs() * STRETCH_MAX < 1 << 13 {
+            return;
         }
         for (weight, &input) in self.sets[self.selected].iter_mut().zip(inputs) {
             *weight =

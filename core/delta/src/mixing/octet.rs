@@ -135,8 +135,8 @@ impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
             self.by_hints.learn(&inputs, truth);
             self.refiner.learn(truth);
             self.refiner_hashed.learn(truth);
-            for i in 0..N {
-                let slot = &mut self.lines[at[i]].0[low];
+            for &at in &at {
+                let slot = &mut self.lines[at].0[low];
                 let mut counter = Counter::from_bits(*slot);
                 counter.learn(truth, self.limit);
                 *slot = counter.bits();
