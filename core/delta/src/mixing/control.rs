@@ -13,6 +13,7 @@ use crate::Match;
 #[derive(Debug)]
 pub(super) struct Control {
     literal_lens: Numbers<5, 6>,
+    recalls: Numbers<4, 5>,
     jumps: Numbers<5, 6>,
     lens: Numbers<5, 6>,
     /// Sizes of the last fields, as contexts of the next.
@@ -25,12 +26,14 @@ struct Fields {
     literal_len: u32,
     jump: u64,
     len: u32,
+    recalls: u32,
 }
 
 impl Control {
     pub(super) fn new(scale: &Logistic) -> Self {
         Self {
             literal_lens: Numbers::new(scale, 16),
+            recalls: Numbers::new(scale, 14),
             jumps: Numbers::new(scale, 16),
             lens: Numbers::new(scale, 17),
             last: Fields::default(),
@@ -49,6 +52,8 @@ impl Control {
         let mut matches = Vec::new();
         let mut new_at = 0usize;
         let mut base_at = 0u32;
+        // New place minus base place of the latest matches, the last one first.
+        let mut lines = [0u32; LINES];
         let fault = |new_at, damage| DecodeError { new_at, damage };
         while new_at < new_len {
             if matches.len() == MATCHES_MAX {
@@ -79,7 +84,7 @@ impl Control {
             let literal_len = u32::try_from(literal_len)
                 .ok()
                 .filter(|&len| len as usize <= left);
-            let literal_len = literal_len.ok_or(fault(new_at, Damage::TooLong))?;
+            let literal_len = literal_len.ok_or_else(|| fault(new_at, Damage::TooLong))?;
 
             // No jump follows when a literal ends the segment.
             let mut m = Match {
@@ -89,18 +94,49 @@ impl Control {
             };
             let left = left - literal_len as usize;
             if left > 0 {
+                let at = new_at as u32 + literal_len;
                 let contexts = [
-                    add(add(spot, 2), literal_len),
-                    spread(u64::from(sizes) << 32 | u64::from(literal_len), 53),
-                    spread(u64::from(literal_len), 54),
-                    spread(last.jump, 55),
-                    53,
+                    add(add(spot, 4), literal_len),
+                    spread(u64::from(last.recalls & 0xfff), 59),
+                    spread(
+                        u64::from(size(u64::from(literal_len))) << 8 | u64::from(last.recalls & 15),
+                        60,
+                    ),
+                    spread(u64::from(sizes), 61),
                 ];
-                let jump = zigzag(truth.base_start.wrapping_sub(base_at));
-                let jump = self.jumps.code(scale, coin, &contexts, u64::from(jump));
-                let base_start = base_at.wrapping_add(unzigzag(jump as u32));
+                let recalled = lines
+                    .iter()
+                    .position(|&line| at.wrapping_sub(line) == truth.base_start);
+                let recalled = recalled.map_or(0, |i| i + 1);
+                let recalled = self.recalls.code(scale, coin, &contexts, recalled as u64);
+                let (base_start, jump) = if recalled == 0 {
+                    let contexts = [
+                        add(add(spot, 2), literal_len),
+                        spread(u64::from(sizes) << 32 | u64::from(literal_len), 53),
+                        spread(u64::from(literal_len), 54),
+                        spread(last.jump, 55),
+                        53,
+                    ];
+                    let jump = zigzag(truth.base_start.wrapping_sub(base_at));
+                    let jump = self.jumps.code(scale, coin, &contexts, u64::from(jump));
+                    (base_at.wrapping_add(unzigzag(jump as u32)), jump)
+                } else {
+                    let line = lines
+                        .get(recalled as usize - 1)
+                        .ok_or_else(|| fault(new_at, Damage::OutsideBase))?;
+                    let base_start = at.wrapping_sub(*line);
+                    (
+                        base_start,
+                        u64::from(zigzag(base_start.wrapping_sub(base_at))),
+                    )
+                };
+                let place = (recalled as usize)
+                    .checked_sub(1)
+                    .unwrap_or(lines.len() - 1);
+                lines[..=place].rotate_right(1);
+                lines[0] = at.wrapping_sub(base_start);
                 let base_left = base.len().checked_sub(base_start as usize);
-                let base_left = base_left.ok_or(fault(new_at, Damage::OutsideBase))?;
+                let base_left = base_left.ok_or_else(|| fault(new_at, Damage::OutsideBase))?;
 
                 let there = self::spot(base, base_start);
                 let contexts = [
@@ -115,7 +151,7 @@ impl Control {
                 ];
                 let len = self.lens.code(scale, coin, &contexts, u64::from(truth.len));
                 let len = u32::try_from(len).ok().filter(|&len| len as usize <= left);
-                let len = len.ok_or(fault(new_at, Damage::TooLong))?;
+                let len = len.ok_or_else(|| fault(new_at, Damage::TooLong))?;
                 if len as usize > base_left {
                     return Err(fault(new_at, Damage::OutsideBase));
                 }
@@ -128,6 +164,7 @@ impl Control {
                     literal_len,
                     jump,
                     len,
+                    recalls: last.recalls << 4 | recalled as u32,
                 };
             }
             if coin.is_spent() {
@@ -140,6 +177,9 @@ impl Control {
         Ok(matches)
     }
 }
+
+/// How many earlier alignments a match may go back to.
+const LINES: usize = 12;
 
 /// The base around a place where a match ends or starts.
 fn spot(base: &[u8], at: u32) -> u32 {

@@ -27,7 +27,7 @@ impl<const N: usize, const M: usize> Decider<N, M> {
             counters: vec![Counter::NEW; 1 << bits],
             shift: 32 - bits,
             limit,
-            mixer: Mixer::new(kinds, (1 << 16) * 5 / 4 / 2, 2),
+            mixer: Mixer::new(kinds, (1 << 16) * 4 / 9),
             refiner: Refiner::new(scale, kinds),
         }
     }

@@ -67,9 +67,9 @@ impl History {
     }
 }
 
-const BASE_HEAD_BITS: u32 = 20;
+const BASE_HEAD_BITS: u32 = 21;
 /// Bytes that must agree before a place in the base is followed.
-const BASE_LEN_MIN: usize = 6;
+const BASE_LEN_MIN: usize = 5;
 
 /// Where pieces of a segment's base stand. Large bases are sampled, so that the index stays small.
 #[derive(Debug)]
@@ -82,41 +82,95 @@ impl BaseIndex {
         Self { heads: Vec::new() }
     }
 
-    /// Forgets the last segment's base and reads this one.
-    pub(super) fn read(&mut self, base: &[u8]) {
+    /// Forgets the last segment's base and samples this one.
+    pub(super) fn begin(&mut self, base: &[u8]) {
         self.heads.clear();
         self.heads.resize(1 << BASE_HEAD_BITS, 0);
         let stride = base.len().div_ceil(1 << BASE_HEAD_BITS).max(1);
         for at in (BASE_LEN_MIN..=base.len()).step_by(stride) {
-            let head = Self::head(word(base, at as isize - 8));
-            self.heads[head] = at as u32;
+            self.insert(base, at);
         }
+    }
+
+    fn insert(&mut self, base: &[u8], at: usize) {
+        let head = Self::head(word(base, at as isize - 8));
+        self.heads[head] = at as u32;
     }
 
     fn head(tail: u64) -> usize {
         (spread(tail >> (64 - 8 * BASE_LEN_MIN), 2) >> (32 - BASE_HEAD_BITS)) as usize
     }
 
-    fn find(&self, base: &[u8], new: &[u8]) -> Option<(usize, u32)> {
-        let at = *self
-            .heads
-            .get(Self::head(word(new, new.len() as isize - 8)))? as usize;
-        let before = base.get(..at)?;
-        let len = before
-            .iter()
-            .rev()
-            .zip(new.iter().rev())
-            .take(32)
-            .take_while(|(a, b)| a == b)
-            .count();
-        (at > 0 && len >= BASE_LEN_MIN).then_some((at, len as u32))
+    /// A place that followed the same bits, and how many whole bytes of them agree.
+    fn find(&self, base: &[u8], new: &[u8]) -> Option<(Place, u32)> {
+        let tail = word(new, new.len() as isize - 8);
+        (0..8).find_map(|phase| {
+            let at = *self.heads.get(Self::head(tail << phase))? as usize;
+            let place = Place { at, phase };
+            let len = place.agrees(base, new);
+            (at > 0 && len >= BASE_LEN_MIN as u32).then_some((place, len))
+        })
+    }
+}
+
+/// How far a place moves to resume after a miss, in bits.
+const RESUME_BITS_MAX: isize = 32;
+
+/// A place between two bits of the base.
+///
+/// Compiled intermediate code is a stream of bits: one field more and everything after it is the
+/// same as before, but shifted by so many bits. Streams fill their bytes from the lowest bit up.
+#[derive(Debug, Default, Clone, Copy)]
+struct Place {
+    at: usize,
+    /// How many bits of the byte at `at` lie before the place.
+    phase: u32,
+}
+
+impl Place {
+    /// The eight bits from here on.
+    fn byte(self, base: &[u8]) -> Option<u8> {
+        let low = *base.get(self.at)?;
+        if self.phase == 0 {
+            return Some(low);
+        }
+        let high = base.get(self.at + 1).copied().unwrap_or(0);
+        Some((u16::from_le_bytes([low, high]) >> self.phase) as u8)
+    }
+
+    /// A place nearby that the last three bytes of `new` led to, if bits were put in or taken out.
+    fn resume(self, base: &[u8], new: &[u8]) -> Option<Self> {
+        let tail = word(new, new.len() as isize - 8) >> 40;
+        let here = (self.at * 8) as isize + self.phase as isize;
+        (1..=RESUME_BITS_MAX)
+            .flat_map(|by| [by, -by])
+            .find_map(|by| {
+                let bits = here + by - 24;
+                let found = word(base, bits >> 3) >> (bits & 7) & 0xff_ffff == tail;
+                found.then_some(Self {
+                    at: ((bits + 24) >> 3) as usize,
+                    phase: (bits & 7) as u32,
+                })
+            })
+    }
+
+    /// How many bytes before here equal the last bytes of `new`, up to 32.
+    fn agrees(self, base: &[u8], new: &[u8]) -> u32 {
+        let agree = (1..=self.at.min(new.len()).min(32)).take_while(|&back| {
+            let there = Self {
+                at: self.at - back,
+                ..self
+            };
+            there.byte(base) == Some(new[new.len() - back])
+        });
+        agree.count() as u32
     }
 }
 
 /// A place that is being followed.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Repeat {
-    at: usize,
+    place: Place,
     /// Bytes that agreed since the last miss.
     len: u32,
     misses: u32,
@@ -130,7 +184,10 @@ impl Repeat {
     /// Follows a place known from elsewhere, such as an earlier edit at the same spot.
     pub(super) fn seeded(at: Option<usize>) -> Self {
         Self {
-            at: at.unwrap_or(0),
+            place: Place {
+                at: at.unwrap_or(0),
+                phase: 0,
+            },
             len: 0,
             misses: 0,
             active: at.is_some(),
@@ -143,28 +200,34 @@ impl Repeat {
             && (!self.active || len > self.len)
         {
             *self = Self {
-                at,
+                place: Place { at, phase: 0 },
                 len,
                 misses: 0,
                 active: true,
             };
         }
-        self.hint(history.byte(self.at))
+        self.hint(history.byte(self.place.at))
     }
 
     pub(super) fn hint_of_base(&mut self, index: &BaseIndex, base: &[u8], new: &[u8]) -> Hint {
         if (!self.active || self.len < 16)
-            && let Some((at, len)) = index.find(base, new)
+            && let Some((place, len)) = index.find(base, new)
             && (!self.active || len > self.len)
         {
             *self = Self {
-                at,
+                place,
                 len,
                 misses: 0,
                 active: true,
             };
+        } else if self.active
+            && self.len == 0
+            && let Some(place) = self.place.resume(base, new)
+        {
+            self.place = place;
+            self.len = 2;
         }
-        self.hint(base.get(self.at).copied())
+        self.hint(self.place.byte(base))
     }
 
     fn hint(&mut self, byte: Option<u8>) -> Hint {
@@ -194,7 +257,7 @@ impl Repeat {
         if !self.active {
             return;
         }
-        self.at += 1;
+        self.place.at += 1;
         if hint.byte == byte {
             self.len += 1;
             if self.len >= 16 {

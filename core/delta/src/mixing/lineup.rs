@@ -18,12 +18,12 @@ use super::range::Coin;
 
 /// Exact bytes after which a run is sparse, at least and at most.
 const CALM_MIN: u32 = 24;
-const CALM_MAX: u32 = 400;
+const CALM_MAX: u32 = 1000;
 /// An encoder names a spot by walking past at most this many other known ones.
 const SPOTS_PASSED_MAX: usize = 24;
 const SPOT_BITS: u32 = 18;
 /// Flags are weighed apart by what a field says and by how long ago the last mismatch was.
-const FLAG_KINDS: usize = 4 * (1 + 4 * TRUST_LEVELS);
+const FLAG_KINDS: usize = 4 * (1 + 8 * TRUST_LEVELS);
 
 #[derive(Debug)]
 pub(super) struct Lineup {
@@ -153,10 +153,16 @@ impl Lineup {
                 }
                 self.mismatch(scale, coin, &run, &mut at, &mut field, new);
             } else {
+                if field.is_none_or(|field| field.kind == Kind::Word) {
+                    let found = self
+                        .addresses
+                        .field(run.base, run.base_start + at, new.len());
+                    field = found.or(field);
+                }
                 if field.is_none() {
                     field = self
                         .addresses
-                        .field(run.base, run.base_start + at, new.len());
+                        .word(run.base, run.base_start + at, new, new.len());
                 }
                 self.dense(scale, coin, &run, &mut at, &mut field, new);
                 if coin.is_spent() {
@@ -166,14 +172,14 @@ impl Lineup {
             if let Some(done) =
                 field.take_if(|field| field.offset(run.base_start + at) >= FIELD_LEN)
             {
-                self.addresses.learn(&done, new);
+                self.addresses.learn(&done, run.base, new);
             }
         }
     }
 
     /// The calm after which a run is sparse: a few times the usual gap.
     fn calm(&self) -> u32 {
-        (self.state.gap_usual / 4).clamp(CALM_MIN, CALM_MAX)
+        (self.state.gap_usual).clamp(CALM_MIN, CALM_MAX)
     }
 
     /// Appends exact bytes up to `stop`.
@@ -318,12 +324,14 @@ impl Lineup {
             Some(field) => {
                 let differs = u32::from(field.expected(base_at) != old);
                 let offset = field.offset(base_at) as u32 & 3;
-                let kind = 1 + u32::from(field.kind == Kind::Absolute);
+                let kind = 1 + field.kind as u32;
                 let trust = u32::from(field.trust);
                 let missed = u32::from(field.missed);
                 (
                     ((((kind << 2 | offset) << 3 | trust) << 1 | differs) << 1) | missed | 1 << 15,
-                    1 + trust * 4 + differs * 2 + missed,
+                    1 + (u32::from(field.kind == Kind::Word) * TRUST_LEVELS as u32 + trust) * 4
+                        + differs * 2
+                        + missed,
                 )
             }
         };
@@ -391,12 +399,12 @@ impl Lineup {
             Some(field) => {
                 let byte = field.expected(base_at);
                 let offset = field.offset(base_at) as u8 & 3;
-                let kind = u8::from(field.kind == Kind::Absolute);
+                let kind = field.kind as u8;
                 let sure = if field.missed { 0 } else { field.trust };
                 let trust = if byte == old {
                     0
                 } else {
-                    1 + sure * 4 + kind * 2 + u8::from(offset > 0)
+                    1 + sure * 6 + kind * 2 + u8::from(offset > 0)
                 };
                 (
                     1 + u64::from(offset) + u64::from(kind) * 4,

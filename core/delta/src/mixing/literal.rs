@@ -38,7 +38,7 @@ pub(super) struct Literals {
 impl Literals {
     pub(super) fn new(scale: &Logistic) -> Self {
         Self {
-            octets: Octets::new(scale, 17, 127),
+            octets: Octets::new(scale, 16, 127),
             raw: Decider::new(scale, 8, 1, 30),
             history: History::new(),
             index: BaseIndex::new(),
@@ -51,7 +51,7 @@ impl Literals {
     pub(super) fn begin(&mut self, base: &[u8], total: usize) {
         self.index_is_read = total >= 64 && !base.is_empty();
         if self.index_is_read {
-            self.index.read(base);
+            self.index.begin(base);
         }
     }
 

@@ -4,7 +4,7 @@
 //! different selectors, averaged, do better than one with the product of both, because each set
 //! sees more decisions.
 
-use super::logistic::{Logistic, PROBABILITY_BITS};
+use super::logistic::{Logistic, PROBABILITY_BITS, STRETCH_MAX};
 
 /// Weights are fixed-point numbers with this many fractional bits.
 const WEIGHT_BITS: u32 = 16;
@@ -15,23 +15,23 @@ const WEIGHT_MAX: i32 = 8 << WEIGHT_BITS;
 #[derive(Debug)]
 pub(super) struct Mixer<const N: usize> {
     sets: Vec<[i32; N]>,
-    /// How far a set moves at each error; falls from `RATE_FIRST` as the set is used.
+    /// How far each set moves at an error; falls from `RATE_FIRST` to `RATE_LAST` as the
+    /// set is used.
     rates: Vec<u16>,
-    rate_last: u16,
     selected: usize,
     /// The prediction of the selected set, in 16 bits.
     p: u32,
 }
 
-const RATE_FIRST: u16 = 24 << 6;
+const RATE_FIRST: u16 = 32 << 6;
+const RATE_LAST: u16 = 14 << 6;
 
 impl<const N: usize> Mixer<N> {
     /// `weight` is the first weight of every input, in 1/65,536.
-    pub(super) fn new(sets: usize, weight: i32, rate_last: u16) -> Self {
+    pub(super) fn new(sets: usize, weight: i32) -> Self {
         Self {
             sets: vec![[weight; N]; sets],
             rates: vec![RATE_FIRST; sets],
-            rate_last: rate_last << 6,
             selected: 0,
             p: 0,
         }
@@ -56,9 +56,13 @@ impl<const N: usize> Mixer<N> {
     pub(super) fn learn(&mut self, inputs: &[i32; N], truth: bool) {
         let rate = &mut self.rates[self.selected];
         let error =
-            ((i32::from(truth) << PROBABILITY_BITS) - self.p as i32) * i32::from(*rate) >> 10;
-        if *rate > self.rate_last {
-            *rate -= 1 + (*rate - self.rate_last) / 64;
+            (((i32::from(truth) << PROBABILITY_BITS) - self.p as i32) * i32::from(*rate)) >> 10;
+        if *rate > RATE_LAST {
+            *rate -= 1 + (*rate - RATE_LAST) / 512;
+        }
+        // So small an error rounds to no change at all; most flags are that well foreseen.
+        if error.abs() * STRETCH_MAX < 1 << 13 {
+            return;
         }
         for (weight, &input) in self.sets[self.selected].iter_mut().zip(inputs) {
             *weight =

@@ -35,6 +35,8 @@ mod number;
 mod octet;
 mod range;
 mod refine;
+#[cfg(test)]
+mod tests;
 
 use self::control::Control;
 use self::lineup::{Lineup, Run};
@@ -292,6 +294,3 @@ fn tidy(matches: &[Match]) -> Vec<Match> {
     }
     tidy
 }
-
-/// Research only.
-pub fn report() {}

@@ -52,13 +52,13 @@ impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
             M,
             "one input for each context and hint, and a constant"
         );
-        let weight = (1 << 16) * 2 / 5;
+        let weight = (1 << 16) * 2 / 7;
         Self {
             lines: vec![Line([0; 16]); 1 << line_bits],
             limit,
             hints: vec![Counter::expecting(57_344, 2); H * TRUST_MAX * 8],
-            by_node: Mixer::new(256, weight, 2),
-            by_hints: Mixer::new(8 << (2 * H), weight, 2),
+            by_node: Mixer::new(256, weight),
+            by_hints: Mixer::new(8 << (2 * H), weight),
             refiner: Refiner::new(scale, 256),
             refiner_hashed: Refiner::new(scale, 1 << REFINED_BITS),
         }
@@ -92,9 +92,8 @@ impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
         let mut at = [0; N];
         for bit in 0..8u32 {
             if bit & 3 == 0 {
-                for i in 0..N {
-                    at[i] = self.line(contexts[i], if bit == 0 { 0 } else { node });
-                }
+                let half = if bit == 0 { 0 } else { node };
+                at = contexts.map(|context| self.line(context, half));
             }
             let low = (if bit < 4 {
                 node
@@ -136,8 +135,8 @@ impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
             self.by_hints.learn(&inputs, truth);
             self.refiner.learn(truth);
             self.refiner_hashed.learn(truth);
-            for i in 0..N {
-                let slot = &mut self.lines[at[i]].0[low];
+            for &at in &at {
+                let slot = &mut self.lines[at].0[low];
                 let mut counter = Counter::from_bits(*slot);
                 counter.learn(truth, self.limit);
                 *slot = counter.bits();
