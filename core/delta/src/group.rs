@@ -1,20 +1,11 @@
 //! Segments coded one after the other, each with the help of those before it.
-//!
-//! One zstd stream goes through the whole group and is flushed after each part of each segment, so
-//! that every part gets entropy tables of its own and all share one history. A segment's payload
-//! is `control_len * 2 + literals_stored`, `mismatches_len`, and the parts; where literals are
-//! stored, the length of what is packed stands before it. (Tried: giving zstd the base bytes that
-//! literals replace as a prefix; 3 % fewer bytes on executables for a second pass over the base.)
+
+use std::fmt;
 
 use crate::error::DecodeError;
 use crate::mixing::{MixDecoder, MixEncoder};
-use crate::parts::{self, Parts};
-use crate::varint::{self, Reader};
+use crate::parted::{PartedDecoder, PartedEncoder};
 use crate::{Effort, Match, SEGMENT_NEW_MAX};
-use std::borrow::Cow;
-use std::fmt;
-use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
-use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer};
 
 /// How the parts of a group's segments become few bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +26,8 @@ impl Codec {
     pub fn of(effort: Effort) -> Self {
         match effort {
             Effort::Fast => Self::Zstd { level: 1 },
-            Effort::Default | Effort::Max => Self::Zstd { level: 19 },
+            Effort::Default => Self::Zstd { level: 19 },
+            Effort::Max => Self::Mixing,
         }
     }
 
@@ -59,50 +51,30 @@ impl Codec {
     }
 }
 
-/// The zstd window: what a decoder keeps of the group's parts, as a power of two.
-const WINDOW_LOG: u32 = 23;
-
-/// What zstd asks for when a block is done.
-const BLOCK_HEADER_LEN: usize = 3;
-
 /// Codes the segments of a group.
-pub struct GroupEncoder {
-    codec: Codec,
-    stream: CCtx<'static>,
-    parts: Parts,
-    packed: Vec<u8>,
+pub struct GroupEncoder(Encoder);
+
+enum Encoder {
+    Parted(PartedEncoder),
+    Mixing(Box<MixEncoder>),
 }
 
-impl fmt::Debug for GroupEncoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupEncoder")
-            .field("codec", &self.codec)
-            .finish_non_exhaustive()
-    }
+/// Decodes the segments of a group, in the order in which they were coded.
+pub struct GroupDecoder(Decoder);
+
+enum Decoder {
+    Parted(PartedDecoder),
+    Mixing(Box<MixDecoder>),
 }
 
 impl GroupEncoder {
     /// A group of its own, which knows nothing of other groups.
     pub fn new(codec: Codec) -> Self {
-        let mut stream = CCtx::create();
-        if let Codec::Zstd { level } = codec {
-            for parameter in [
-                CParameter::CompressionLevel(level),
-                CParameter::WindowLog(WINDOW_LOG),
-                CParameter::ChecksumFlag(false),
-                CParameter::ContentSizeFlag(false),
-            ] {
-                stream
-                    .set_parameter(parameter)
-                    .expect("a parameter in range");
-            }
-        }
-        Self {
-            codec,
-            stream,
-            parts: Parts::default(),
-            packed: Vec::new(),
-        }
+        Self(match codec {
+            Codec::Stored => Encoder::Parted(PartedEncoder::new(None)),
+            Codec::Zstd { level } => Encoder::Parted(PartedEncoder::new(Some(level))),
+            Codec::Mixing => Encoder::Mixing(Box::default()),
+        })
     }
 
     /// Appends the payload of one segment to `out`.
@@ -110,107 +82,21 @@ impl GroupEncoder {
     /// # Panics
     /// When `matches` do not cover `new`, or leave `base`.
     pub fn segment(&mut self, base: &[u8], new: &[u8], matches: &[Match], out: &mut Vec<u8>) {
-        if let Some(mixing) = &mut self.mixing {
-            return mixing.segment(base, new, matches, out);
+        match &mut self.0 {
+            Encoder::Parted(encoder) => encoder.segment(base, new, matches, out),
+            Encoder::Mixing(encoder) => encoder.segment(base, new, matches, out),
         }
-        self.parts.split(base, new, matches);
-        let Parts {
-            control,
-            mismatches,
-            literals,
-            ..
-        } = &self.parts;
-        let stored = matches!(self.codec, Codec::Stored) || is_noise(literals);
-        varint::put(out, (control.len() as u32) << 1 | u32::from(stored));
-        varint::put(out, mismatches.len() as u32);
-        match self.codec {
-            Codec::Stored => {
-                for part in [control, mismatches, literals] {
-                    out.extend_from_slice(part);
-                }
-            }
-            Codec::Zstd { .. } => {
-                self.packed.clear();
-                for part in [control, mismatches] {
-                    compress(&mut self.stream, part, &mut self.packed);
-                }
-                if stored {
-                    varint::put(out, self.packed.len() as u32);
-                    out.extend_from_slice(&self.packed);
-                    out.extend_from_slice(literals);
-                } else {
-                    out.extend_from_slice(&self.packed);
-                    compress(&mut self.stream, literals, out);
-                }
-            }
-        }
-    }
-}
-
-/// Whether literals look incompressible: then they cost nothing but themselves, and no time. Of
-/// long ones, samples are tried.
-fn is_noise(literals: &[u8]) -> bool {
-    const SAMPLE_LEN: usize = 16 << 10;
-    const SAMPLE_EVERY: usize = 256 << 10;
-    if literals.len() < 1024 {
-        return false;
-    }
-    let mut packed = vec![0; zstd_safe::compress_bound(SAMPLE_LEN)];
-    let (mut before, mut after) = (0, 0);
-    for piece in literals.chunks(SAMPLE_EVERY) {
-        let sample = &piece[..piece.len().min(SAMPLE_LEN)];
-        before += sample.len();
-        after += zstd_safe::compress(&mut packed[..], sample, 1).unwrap_or(sample.len());
-    }
-    after >= before - before / 128
-}
-
-fn compress(stream: &mut CCtx<'static>, part: &[u8], out: &mut Vec<u8>) {
-    if part.is_empty() {
-        return;
-    }
-    let mut input = InBuffer::around(part);
-    loop {
-        out.reserve(zstd_safe::compress_bound(part.len() - input.pos()) + 64);
-        let start = out.len();
-        let mut output = OutBuffer::around_pos(out, start);
-        let left = stream
-            .compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_flush)
-            .expect("compressing from memory to memory");
-        if left == 0 && input.pos() == part.len() {
-            return;
-        }
-    }
-}
-
-/// Decodes the segments of a group, in the order in which they were coded.
-pub struct GroupDecoder {
-    codec: Codec,
-    stream: DCtx<'static>,
-    /// zstd reads the next block's header as soon as it can: whether it did not.
-    is_between_blocks: bool,
-}
-
-impl fmt::Debug for GroupDecoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupDecoder")
-            .field("codec", &self.codec)
-            .finish_non_exhaustive()
     }
 }
 
 impl GroupDecoder {
     /// For a group that was coded with `codec`.
     pub fn new(codec: Codec) -> Self {
-        let mut stream = DCtx::create();
-        stream
-            .set_parameter(DParameter::WindowLogMax(WINDOW_LOG))
-            .expect("a window in range");
-        Self {
-            codec,
-            stream,
-            is_between_blocks: true,
-        }
+        Self(match codec {
+            Codec::Stored => Decoder::Parted(PartedDecoder::new(true)),
+            Codec::Zstd { .. } => Decoder::Parted(PartedDecoder::new(false)),
+            Codec::Mixing => Decoder::Mixing(Box::default()),
+        })
     }
 
     /// Appends the `new_len` bytes that `payload` makes of `base` to `new`. After an error the
@@ -222,78 +108,29 @@ impl GroupDecoder {
         payload: &[u8],
         new: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        if let Some(mixing) = &mut self.mixing {
-            return Ok(mixing.segment(base, new_len, payload, new)?);
+        if new_len > SEGMENT_NEW_MAX {
+            return Err(DecodeError::Size {
+                part: "new content",
+                claimed: new_len as u64,
+                limit: SEGMENT_NEW_MAX as u64,
+            });
         }
-        let limit = |part, claimed: usize, limit: usize| {
-            if claimed <= limit {
-                return Ok(claimed);
-            }
-            Err(DecodeError::Size {
-                part,
-                claimed: claimed as u64,
-                limit: limit as u64,
-            })
-        };
-        limit("new content", new_len, SEGMENT_NEW_MAX)?;
-        let part_max = parts::part_len_max(new_len);
-        let mut reader = Reader::new(payload, "segment header");
-        let first = reader.number()?;
-        let control_len = limit("control", (first >> 1) as usize, part_max)?;
-        let mismatches_len = limit("mismatches", reader.number()? as usize, part_max)?;
-        let literals_stored = first & 1 == 1 && self.codec != Codec::Stored;
-        let (mut packed, stored) = match literals_stored {
-            true => {
-                let len = reader.number()? as usize;
-                (reader.bytes(len)?, reader.rest())
-            }
-            false => (reader.rest(), &[][..]),
-        };
-        let control = self.part(&mut packed, control_len, "control")?;
-        let (steps, literals_len) = parts::read_control(&control, base.len(), new_len)?;
-        let mismatches = self.part(&mut packed, mismatches_len, "mismatches")?;
-        let literals = match literals_stored {
-            true => stored.into(),
-            false => self.part(&mut packed, literals_len, "literals")?,
-        };
-        if !packed.is_empty() || !self.is_between_blocks {
-            return Err(DecodeError::Trailing(packed.len().max(1)));
+        match &mut self.0 {
+            Decoder::Parted(decoder) => decoder.segment(base, new_len, payload, new),
+            Decoder::Mixing(decoder) => Ok(decoder.segment(base, new_len, payload, new)?),
         }
-        new.reserve(new_len);
-        parts::join(base, &steps, &mismatches, &literals, new)
     }
+}
 
-    /// The next part of a payload: `len` bytes once decoded.
-    fn part<'a>(
-        &mut self,
-        rest: &mut &'a [u8],
-        len: usize,
-        part: &'static str,
-    ) -> Result<Cow<'a, [u8]>, DecodeError> {
-        if self.codec == Codec::Stored || len == 0 {
-            let (bytes, left) = rest
-                .split_at_checked(len)
-                .ok_or(DecodeError::Truncated(part))?;
-            *rest = left;
-            return Ok(bytes.into());
-        }
-        let mut bytes = Vec::with_capacity(len);
-        let mut input = InBuffer::around(rest);
-        let mut output = OutBuffer::around(&mut bytes);
-        while output.pos() < len {
-            let before = (input.pos(), output.pos());
-            let wanted = self
-                .stream
-                .decompress_stream(&mut output, &mut input)
-                .map_err(|_| DecodeError::Compression(part))?;
-            self.is_between_blocks = wanted == BLOCK_HEADER_LEN;
-            if before == (input.pos(), output.pos()) {
-                return Err(DecodeError::Truncated(part));
-            }
-        }
-        let used = input.pos();
-        *rest = &rest[used..];
-        Ok(bytes.into())
+impl fmt::Debug for GroupEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupEncoder").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for GroupDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupDecoder").finish_non_exhaustive()
     }
 }
 
@@ -301,6 +138,7 @@ impl GroupDecoder {
 mod tests {
     use super::*;
     use crate::samples::noise;
+    use crate::varint;
     use crate::{Pair, match_segment};
     use proptest::prelude::*;
 

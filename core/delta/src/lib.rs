@@ -20,10 +20,10 @@ mod group;
 mod matching;
 mod mismatches;
 mod mixing;
+mod parted;
 mod parts;
 #[cfg(test)]
 mod samples;
-mod sketch;
 mod varint;
 
 pub use coarse::{BaseRange, CoarseIndex, pairs_at_home};
@@ -31,7 +31,6 @@ pub use content::{Content, ReadError};
 pub use error::DecodeError;
 pub use group::{Codec, GroupDecoder, GroupEncoder};
 pub use matching::{Pair, match_segment};
-pub use sketch::Sketch;
 
 /// The most new content in one segment, in bytes.
 pub const SEGMENT_NEW_MAX: usize = 8 << 20;
