@@ -13,7 +13,7 @@
 //!   up with nothing (with `history` for repeats) and `lineup` for mismatches (with `address` for
 //!   pointers).
 //!
-//! Encoder and decoder are the same walk: models ask a [`Coin`](range::Coin), which either knows
+//! Encoder and decoder are the same walk: models ask a `Coin`, which either knows
 //! the truth and writes it or reads it. All arithmetic is in integers, so every machine decodes
 //! the same bytes.
 //!
