@@ -5,7 +5,8 @@ mod kit;
 
 use std::time::Duration;
 
-use bellwether_disk::{Disk, Retention, Site, SiteError, Stopping};
+use bellwether_disk::disk::MemoryOptions;
+use bellwether_disk::{Disk, MemoryDisk, Retention, Site, SiteError, Stopping};
 use kit::{Job, Matrix, Tree, memory, site, trees, with_versions};
 
 const SEEDS: u64 = 12;
@@ -57,7 +58,7 @@ impl Job for Recover {
     }
 }
 
-fn check(before: &bellwether_disk::MemoryDisk, job: &impl Job) -> u64 {
+fn check(before: &MemoryDisk, job: &impl Job) -> u64 {
     let matrix = Matrix {
         before,
         seeds: SEEDS,
@@ -81,6 +82,42 @@ fn a_first_stage_is_whole_or_nothing() {
 fn a_stage_on_a_base_is_whole_or_nothing() {
     let [a, b, c] = trees();
     let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    check(
+        &disk,
+        &Stage {
+            tree: &c,
+            base: Some(&b),
+        },
+    );
+}
+
+#[test]
+fn a_stage_that_must_renew_objects_is_whole_or_nothing() {
+    let [a, b, c] = trees();
+    let disk = MemoryDisk::new(MemoryOptions {
+        links_max: 3,
+        ..MemoryOptions::default()
+    });
+    with_versions(&disk, &[&a, &b]);
+    // More names than the held object may have.
+    let c = (0..4).fold(c, |c, n| c.file(format!("twin-{n}"), "unchanged"));
+    check(
+        &disk,
+        &Stage {
+            tree: &c,
+            base: Some(&b),
+        },
+    );
+}
+
+#[test]
+fn a_stage_of_reflinks_is_whole_or_nothing() {
+    let [a, b, c] = trees();
+    let disk = MemoryDisk::new(MemoryOptions {
+        reflink: true,
+        ..MemoryOptions::default()
+    });
     with_versions(&disk, &[&a, &b]);
     check(
         &disk,

@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -14,8 +13,6 @@ use crate::shell;
 #[derive(Debug)]
 pub(super) struct Ours {
     binary: PathBuf,
-    /// A node takes serials only as they rise. From 1,000, so that all are of the same length when written.
-    serial: AtomicU64,
 }
 
 /// Where a site lives.
@@ -70,7 +67,6 @@ impl Ours {
     fn of(binary: PathBuf) -> Self {
         Self {
             binary,
-            serial: AtomicU64::new(1000),
         }
     }
 
@@ -103,10 +99,6 @@ impl Ours {
             .arg(out)
             // Without what an earlier run has learnt of the trees: no peer has that either.
             .args(["--effort", effort, "--no-cache"]);
-        command.args([
-            "--serial",
-            &self.serial.fetch_add(1, Ordering::Relaxed).to_string(),
-        ]);
         command
     }
 

@@ -252,7 +252,7 @@ struct Shifts {
     slots: Vec<(u32, u32)>,
 }
 
-const SLOT_BITS: u32 = 16;
+const SLOT_BITS: u32 = 15;
 /// How many low bits of a place each level ignores, and the trust in what it says.
 const LEVELS: [(u32, u8); 4] = [(0, 7), (6, 5), (11, 4), (18, 3)];
 

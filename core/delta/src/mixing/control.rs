@@ -35,7 +35,7 @@ impl Control {
             literal_lens: Numbers::new(scale, 16),
             recalls: Numbers::new(scale, 14),
             jumps: Numbers::new(scale, 16),
-            lens: Numbers::new(scale, 17),
+            lens: Numbers::new(scale, 16),
             last: Fields::default(),
         }
     }

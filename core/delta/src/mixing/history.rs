@@ -67,7 +67,7 @@ impl History {
     }
 }
 
-const BASE_HEAD_BITS: u32 = 21;
+const BASE_HEADS: usize = 3 << 19;
 /// Bytes that must agree before a place in the base is followed.
 const BASE_LEN_MIN: usize = 5;
 
@@ -85,8 +85,8 @@ impl BaseIndex {
     /// Forgets the last segment's base and samples this one.
     pub(super) fn begin(&mut self, base: &[u8]) {
         self.heads.clear();
-        self.heads.resize(1 << BASE_HEAD_BITS, 0);
-        let stride = base.len().div_ceil(1 << BASE_HEAD_BITS).max(1);
+        self.heads.resize(BASE_HEADS, 0);
+        let stride = base.len().div_ceil(BASE_HEADS).max(1);
         for at in (BASE_LEN_MIN..=base.len()).step_by(stride) {
             self.insert(base, at);
         }
@@ -98,7 +98,8 @@ impl BaseIndex {
     }
 
     fn head(tail: u64) -> usize {
-        (spread(tail >> (64 - 8 * BASE_LEN_MIN), 2) >> (32 - BASE_HEAD_BITS)) as usize
+        let hash = spread(tail >> (64 - 8 * BASE_LEN_MIN), 2);
+        ((u64::from(hash) * BASE_HEADS as u64) >> 32) as usize
     }
 
     /// A place that followed the same bits, and how many whole bytes of them agree.

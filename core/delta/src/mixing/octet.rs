@@ -43,7 +43,7 @@ pub(super) struct Octets<const N: usize, const H: usize, const M: usize> {
     refiner_hashed: Refiner,
 }
 
-const REFINED_BITS: u32 = 12;
+const REFINED_BITS: u32 = 10;
 
 impl<const N: usize, const H: usize, const M: usize> Octets<N, H, M> {
     pub(super) fn new(scale: &Logistic, line_bits: u32, limit: u32) -> Self {

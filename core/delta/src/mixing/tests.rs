@@ -56,7 +56,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 fn page(number: usize, version: &str) -> Vec<u8> {
-    format!("<html><title>Page {number} of the manual {version} (stable)</title><p>About {}</p></html>\n", number * 7919).into()
+    let title = format!("<html><title>Page {number} of the manual {version} (stable)</title>");
+    [title.into_bytes(), noise(number as u64, 2000)].concat()
 }
 
 /// One valid segment with all that a payload can hold, and its payload.
@@ -165,8 +166,8 @@ fn an_edit_on_every_page_is_learned() {
     let segment = lined_up(pages("6.1.187"), pages("6.1.190"));
     let payloads = round_trip(&[segment.clone(), segment]);
     // Two changed bytes on each of 500 pages; the second time, all has been seen.
-    assert!(payloads[0].len() <= 90, "{}", payloads[0].len());
-    assert!(payloads[1].len() <= 20, "{}", payloads[1].len());
+    assert!(payloads[0].len() <= 24, "{}", payloads[0].len());
+    assert!(payloads[1].len() <= 10, "{}", payloads[1].len());
 }
 
 #[test]
@@ -202,7 +203,7 @@ fn calls_to_moved_code_are_computed() {
     let ((base, _), (new, matches)) = (code(0), code(16));
     let payloads = round_trip(&[(base, new, matches)]);
     // 1,200 calls, most of them changed; the 640 bytes put in are noise.
-    assert!(payloads[0].len() <= 640 + 400, "{}", payloads[0].len());
+    assert!(payloads[0].len() <= 640 + 160, "{}", payloads[0].len());
 }
 
 #[test]
@@ -222,7 +223,8 @@ fn every_truncation_is_refused_or_harmless() {
 #[test]
 fn every_flip_is_refused_or_shows() {
     let (base, new, payload) = specimen();
-    for at in 0..payload.len() * 8 {
+    // The last byte may name any number inside the last interval.
+    for at in 0..(payload.len() - 1) * 8 {
         let mut flipped = payload.clone();
         flipped[at / 8] ^= 1 << (at % 8);
         let mut decoded = Vec::new();

@@ -124,12 +124,13 @@ impl Tree {
     }
 }
 
+static NOW: AtomicI64 = AtomicI64::new(1_700_000_000);
+
 /// One thread, and a clock that moves a second each time it is looked at.
 pub(crate) fn options() -> Options {
-    let now = AtomicI64::new(1_700_000_000);
     Options {
         threads: 1,
-        clock: Arc::new(move || Timestamp::new(now.fetch_add(1, Ordering::Relaxed), 0).unwrap()),
+        clock: Arc::new(|| Timestamp::new(NOW.fetch_add(1, Ordering::Relaxed), 0).unwrap()),
         ..Options::default()
     }
 }
@@ -198,8 +199,8 @@ pub(crate) struct Matrix<'a> {
 impl Matrix<'_> {
     /// Stops `job` before each of its steps, forgets in many ways, and demands: what is live is
     /// wholly what was live before or will be after; every held version is whole; nothing is
-    /// left over; and the job, begun again, ends as if it had not been disturbed. Returns how
-    /// many steps the job takes.
+    /// left over; and the job, begun again, with or without a recovery, ends as if it had not
+    /// been disturbed. Once it succeeded, nothing undoes it. Returns how many steps it takes.
     pub(crate) fn check(&self, job: &impl Job) -> u64 {
         let done = self.before.restarted();
         let counting = Stopping::at(u64::MAX, done.clone());
@@ -210,53 +211,72 @@ impl Matrix<'_> {
         let after = summary(&done);
         assert_sound(&done.restarted(), "undisturbed");
         let total = steps.load(Ordering::SeqCst);
-        for step in 0..total {
+        for step in 0..=total {
             let stopped = self.before.restarted();
             let result = job.run(&site(Stopping::at(step, stopped.clone())));
-            let failed = result.is_err();
-            self.check_crash(job, &stopped.restarted(), &before, &after, || {
-                format!("killed before step {step} of {total} (failed: {failed})")
-            });
+            assert!(result.is_ok() || step < total, "{result:?}");
+            let crash = Crash {
+                job,
+                before: if result.is_ok() { &after } else { &before },
+                after: &after,
+                succeeded: result.is_ok(),
+            };
+            let when = format!("killed before step {step} of {total}");
+            crash.check(&stopped.restarted(), &when);
             for seed in 0..self.seeds {
-                self.check_crash(job, &stopped.crashed(seed), &before, &after, || {
-                    format!("power lost before step {step} of {total}, seed {seed}")
-                });
+                let when = format!("power lost before step {step} of {total}, seed {seed}");
+                crash.check(&stopped.crashed(seed), &when);
             }
         }
         total
     }
+}
 
-    fn check_crash(
-        &self,
-        job: &impl Job,
-        disk: &MemoryDisk,
-        before: &Summary,
-        after: &Summary,
-        when: impl Fn() -> String,
-    ) {
+/// A crash of a job that leads from one state of a site to another.
+struct Crash<'a, J> {
+    job: &'a J,
+    before: &'a Summary,
+    after: &'a Summary,
+    succeeded: bool,
+}
+
+impl<J: Job> Crash<'_, J> {
+    fn check(&self, disk: &MemoryDisk, when: &str) {
+        if self.succeeded {
+            assert_sound(&disk.restarted(), &format!("{when}, after success"));
+        }
+        self.check_repeated(&disk.restarted(), &format!("{when}, done again"));
         match site(disk.clone()).recover() {
             Ok(_) | Err(SiteError::SiteMissing { .. }) => {}
-            Err(error) => panic!("{}: cannot recover: {error:?}", when()),
+            Err(error) => panic!("{when}: cannot recover: {error:?}"),
         }
+        let (before, after) = (self.before, self.after);
         let found = summary(disk);
         assert!(
             found.live == before.live || found.live == after.live,
-            "{}: {found:?} is live",
-            when()
+            "{when}: {found:?} is live"
         );
-        let held = &before.held | &after.held;
-        assert!(found.held.is_subset(&held), "{}: {found:?} is held", when());
-        let kept = &before.held & &after.held;
         assert!(
-            found.held.is_superset(&kept),
-            "{}: {found:?} is held",
-            when()
+            found.held.is_subset(&(&before.held | &after.held)),
+            "{when}: {found:?}"
         );
-        assert_sound(&disk.restarted(), &when());
-        job.run(&site(disk.clone()))
-            .unwrap_or_else(|error| panic!("{}: {error:?}", when()));
-        assert_eq!(summary(disk), *after, "{}", when());
-        assert_sound(disk, &format!("{}, done again", when()));
+        assert!(
+            found.held.is_superset(&(&before.held & &after.held)),
+            "{when}: {found:?}"
+        );
+        assert!(
+            before != after || found == *after,
+            "{when}: {found:?} after success"
+        );
+        assert_sound(&disk.restarted(), when);
+        self.check_repeated(disk, &format!("{when}, recovered, done again"));
+    }
+
+    fn check_repeated(&self, disk: &MemoryDisk, when: &str) {
+        let repeated = self.job.run(&site(disk.clone()));
+        repeated.unwrap_or_else(|error| panic!("{when}: {error:?}"));
+        assert_eq!(summary(disk), *self.after, "{when}");
+        assert_sound(disk, when);
     }
 }
 
@@ -311,11 +331,11 @@ pub(crate) fn assert_sound<D: Disk + Clone>(disk: &D, when: &str) {
             objects.insert((file.hash, file.mode, file.modified));
         }
     }
+    assert_eq!(site.recover().unwrap(), Recovery::default(), "{when}");
     let checked = site
         .fsck()
         .unwrap_or_else(|error| panic!("{when}: {error:?}"));
     assert_eq!(checked.mended, Mended::default(), "{when}");
-    assert_eq!(site.recover().unwrap(), Recovery::default(), "{when}");
 
     let names = |path: &str| names(disk, path);
     let held: BTreeSet<String> = status.releases.keys().map(ToString::to_string).collect();
