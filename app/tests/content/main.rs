@@ -1,0 +1,5 @@
+//! The life of content as an operator sees it: the real binary on real trees.
+
+mod place;
+mod story;
+mod tree;
