@@ -40,9 +40,9 @@ fn the_manifest_and_its_version_are_as_documented() {
     same("manifest-version", &manifest.version().0.0);
 }
 
-/// Serial 8 of site `shop`: make the version of the first vector live.
+/// ASSIGN-02. Serial 8 of site `shop`: make the version of the first vector live.
 #[test]
-fn the_commit_is_header_trailer_hash_and_seal() {
+fn a_commit_is_a_header_and_its_seal() {
     let bytes = vector("commit");
     let mut header = Header::new(Action::Commit, Serial(8), Term(1));
     header.site = Some("shop".parse().unwrap());
@@ -55,14 +55,14 @@ fn the_commit_is_header_trailer_hash_and_seal() {
     same("commit", &sealed(header, Vec::new(), &[]));
 }
 
-/// From nothing to the tree of the first vector, its one content stored.
+/// ASSIGN-01, ASSIGN-02. From nothing to the tree of the first vector, its one content stored.
 #[test]
 fn a_signed_assignment_without_a_base_is_as_documented() {
     arrives("stored", &Farm::default(), &first_target(), None);
     same("stored", &first(Codec::Stored, None));
 }
 
-/// The same, its content in two segments of one zstd stream.
+/// COMP-04. The same, its content in two segments of one zstd stream.
 #[test]
 fn a_zstd_stream_goes_on_from_segment_to_segment_as_documented() {
     arrives("zstd", &Farm::default(), &first_target(), None);
@@ -72,7 +72,7 @@ fn a_zstd_stream_goes_on_from_segment_to_segment_as_documented() {
     assert_eq!(manifest, first_target().manifest);
 }
 
-/// The `stored` vector, sealed for a group.
+/// ASSIGN-08, CRYPT-04. The `stored` vector, sealed for a group.
 #[test]
 fn an_encrypted_assignment_is_as_documented() {
     let key = ContentKey::from_bytes(CONTENT_KEY);
@@ -90,7 +90,7 @@ fn an_encrypted_assignment_is_as_documented() {
     );
 }
 
-/// Every operation once; a file against named ranges, and one against itself with a mismatch.
+/// ASSIGN-07, DELTA-05. Every operation once; a file against named ranges, and one against itself with a mismatch.
 #[test]
 fn every_operation_and_a_patch_are_as_documented() {
     let base = Farm {
