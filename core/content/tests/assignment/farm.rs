@@ -16,17 +16,17 @@ use bellwether_delta::{DecodeError, Effort, GroupDecoder};
 use bellwether_types::{Hash, Serial, Term, TreePath};
 use bellwether_wire::{ContentKey, SigningKey};
 
-pub type Files = BTreeMap<&'static str, Vec<u8>>;
+pub(crate) type Files = BTreeMap<&'static str, Vec<u8>>;
 
 /// A tree of regular files and the directories above them.
 #[derive(Debug, Clone, Default)]
-pub struct Farm {
-    pub files: BTreeMap<TreePath, Vec<u8>>,
-    pub manifest: Manifest,
+pub(crate) struct Farm {
+    pub(crate) files: BTreeMap<TreePath, Vec<u8>>,
+    pub(crate) manifest: Manifest,
 }
 
 impl Farm {
-    pub fn new(files: &Files) -> Self {
+    pub(crate) fn new(files: &Files) -> Self {
         let files: BTreeMap<TreePath, Vec<u8>> = files
             .iter()
             .map(|(path, content)| (TreePath::new(path.as_bytes()).unwrap(), content.clone()))
@@ -91,12 +91,12 @@ impl Contents for Pair<'_> {
     }
 }
 
-pub struct Making<'k> {
-    pub effort: Effort,
-    pub size_max: Option<u64>,
-    pub signing: Option<&'k SigningKey>,
-    pub content_key: Option<&'k ContentKey>,
-    pub compressible: &'k dyn Fn(&TreePath) -> bool,
+pub(crate) struct Making<'k> {
+    pub(crate) effort: Effort,
+    pub(crate) size_max: Option<u64>,
+    pub(crate) signing: Option<&'k SigningKey>,
+    pub(crate) content_key: Option<&'k ContentKey>,
+    pub(crate) compressible: &'k dyn Fn(&TreePath) -> bool,
 }
 
 impl Default for Making<'_> {
@@ -112,7 +112,7 @@ impl Default for Making<'_> {
 }
 
 /// The parts of the assignment that brings `base` to `target`.
-pub fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u8>> {
+pub(crate) fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u8>> {
     let hints = Hints {
         compressible: making.compressible,
         ..Hints::NONE
@@ -172,7 +172,7 @@ pub fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u8>> {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -190,7 +190,7 @@ pub enum ReadError {
 }
 
 /// What a node makes of the parts: the contents that were written, and the tree.
-pub fn read(
+pub(crate) fn read(
     base: &Farm,
     parts: &[Vec<u8>],
     trust: &Trust,
@@ -255,7 +255,7 @@ pub fn read(
 }
 
 /// Repeatable bytes that do not compress.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
