@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot(BTreeMap<Vec<u8>, Node>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Node {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Node {
     Directory {
         mode: u32,
     },
@@ -50,12 +50,32 @@ impl Snapshot {
         self.0.retain(|kept, _| !path(kept));
     }
 
-    /// The content of the file at `path`.
-    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
-        match self.0.get(path.as_bytes())? {
-            Node::File { content, .. } => Some(content),
-            _ => None,
+    /// Forgets the directories beneath a directory whose path ends so.
+    pub(crate) fn forget_shards(&mut self, above: &[u8]) {
+        let beneath = |path: &[u8]| path.windows(above.len()).any(|bytes| bytes == above);
+        let is_shard =
+            |path: &[u8], node: &Node| matches!(node, Node::Directory { .. }) && beneath(path);
+        self.0.retain(|path, node| !is_shard(path, node));
+    }
+
+    /// Forgets when files whose path ends so were written.
+    pub(crate) fn forget_time(&mut self, end: &[u8]) {
+        for (path, node) in &mut self.0 {
+            if let Node::File { modified, .. } = node
+                && path.ends_with(end)
+            {
+                *modified = (0, 0);
+            }
         }
+    }
+
+    /// The files that differ in content, mode or time.
+    pub(crate) fn distinct_files(&self) -> impl Iterator<Item = Node> {
+        let files = self
+            .0
+            .values()
+            .filter(|node| matches!(node, Node::File { .. }));
+        files.cloned()
     }
 
     /// Fails with the names of what differs, not with the content.
