@@ -131,10 +131,14 @@ impl Victim<'_> {
     fn publish_first(&mut self) {
         self.job(
             "stage",
-            format!("stage {} --allow-unsigned", self.versions[0].full),
+            &format!("stage {} --allow-unsigned", self.versions[0].full),
             None,
         );
-        self.job("commit", format!("commit {}", self.versions[0].id), Some(0));
+        self.job(
+            "commit",
+            &format!("commit {}", self.versions[0].id),
+            Some(0),
+        );
     }
 
     /// From one version to the next: updated, taken back, made live again, and what is older
@@ -149,32 +153,32 @@ impl Victim<'_> {
             0 => ("stage", &new.full),
             _ => ("stage-delta", &new.delta),
         };
-        self.job(kind, format!("stage {file} --allow-unsigned"), None);
-        self.job("commit", format!("commit {new_id}"), Some(next));
-        self.job("rollback", format!("rollback --to {old_id}"), Some(now));
-        self.job("commit", format!("commit {new_id}"), Some(next));
-        self.job("gc", "gc --keep 1 --grace 0".to_owned(), None);
+        self.job(kind, &format!("stage {file} --allow-unsigned"), None);
+        self.job("commit", &format!("commit {new_id}"), Some(next));
+        self.job("rollback", &format!("rollback --to {old_id}"), Some(now));
+        self.job("commit", &format!("commit {new_id}"), Some(next));
+        self.job("gc", "gc --keep 1 --grace 0", None);
     }
 
     /// Kills the command, looks, recovers and begins it again, until it is let through; then
     /// `live_after` is live, where the command changes that.
-    fn job(&mut self, kind: &'static str, line: String, live_after: Option<usize>) {
+    fn job(&mut self, kind: &'static str, line: &str, live_after: Option<usize>) {
         let allowed = [self.live, live_after.or(self.live)];
         for _ in 0..KILLS_IN_A_ROW {
-            if !self.kill(kind, &line) {
+            if !self.kill(kind, line) {
                 break;
             }
-            self.look(&line, &allowed);
+            self.look(line, &allowed);
             // Recovery is cut short, too.
-            if self.luck.draw() % 2 == 0 && self.kill("recover", "recover") {
+            if self.luck.draw().is_multiple_of(2) && self.kill("recover", "recover") {
                 self.look(&format!("{line}, then recover"), &allowed);
             }
-            self.recover(&line);
+            self.recover(line);
             self.live = self.look(&format!("{line}, recovered"), &allowed);
         }
-        self.let_through(kind, &line);
-        self.live = self.look(&line, &[live_after.or(self.live)]);
-        self.assert_clean(&line);
+        self.let_through(kind, line);
+        self.live = self.look(line, &[live_after.or(self.live)]);
+        self.assert_clean(line);
     }
 
     /// Runs the command and kills it. Tells whether the kill hit it at work.

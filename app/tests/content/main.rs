@@ -2,6 +2,7 @@
 
 mod kill;
 mod place;
+mod reader;
 mod refusal;
 mod story;
 mod tree;

@@ -78,14 +78,6 @@ impl Snapshot {
         files.cloned()
     }
 
-    /// The content of the file at `path`.
-    pub(crate) fn content(&self, path: &str) -> Option<&[u8]> {
-        match self.0.get(path.as_bytes())? {
-            Node::File { content, .. } => Some(content),
-            _ => None,
-        }
-    }
-
     /// Fails with the names of what differs, not with the content.
     pub(crate) fn assert_equal(&self, other: &Self, what: &str) {
         let paths = self.0.keys().chain(other.0.keys());

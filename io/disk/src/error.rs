@@ -211,9 +211,10 @@ impl Fault {
 }
 
 fn owner_name(owner: Option<&Owner>) -> String {
-    owner.map_or("of the site".into(), |Owner { user, group }| {
-        format!("{user}:{group}")
-    })
+    match owner {
+        None => "of the site".to_owned(),
+        Some(Owner { user, group }) => format!("{user}:{group}"),
+    }
 }
 
 fn printed(run: &HookRun) -> String {

@@ -125,6 +125,15 @@ impl Guard<'_> {
         self.learnt.insert(self.inode, Some(record));
     }
 
+    /// Notes that it is, unless something later is known: for a stat that was taken before the
+    /// guard, while other threads may have linked the file too.
+    pub(crate) fn note_latest(&mut self, stat: &Stat, key: Key) {
+        let later = |record: &Record| record.key == key && record.ctime > stat.ctime;
+        if !self.record().is_some_and(later) {
+            self.note(stat, key);
+        }
+    }
+
     /// Notes that nothing is known.
     pub(crate) fn forget(&mut self) {
         self.learnt.insert(self.inode, None);

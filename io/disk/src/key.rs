@@ -7,7 +7,7 @@ use bellwether_content::File;
 /// A hash over content, mode, owner and time. Two entries with the same key may be one file, so
 /// everything that a file system keeps with a file, and not with its name, is in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key(pub(crate) [u8; Key::LEN]);
+pub(crate) struct Key(pub(crate) [u8; Self::LEN]);
 
 impl Key {
     pub(crate) const LEN: usize = 20;

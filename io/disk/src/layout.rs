@@ -11,12 +11,12 @@ pub(crate) const RELEASES: &[u8] = b"releases";
 pub(crate) const PRIVATE: &[u8] = b".bellwether";
 pub(crate) const OBJECTS: &[u8] = b"objects";
 pub(crate) const MANIFESTS: &[u8] = b"manifests";
-pub(crate) const SPOOL: &[u8] = b"spool";
+const SPOOL: &[u8] = b"spool";
 pub(crate) const STATE: &[u8] = b"state";
 pub(crate) const FINGERPRINTS: &[u8] = b"fingerprints";
 pub(crate) const LOCK: &[u8] = b"lock";
-/// Ends the name of a file that will replace another.
-pub(crate) const NEXT: &[u8] = b".next";
+/// Ends the name of a file that will replace another; no name that a user gives can end so.
+pub(crate) const NEXT: &[u8] = b"~";
 
 /// The open directories of a site.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Layout<D: Disk> {
     pub(crate) private: D::Dir,
     pub(crate) objects: D::Dir,
     pub(crate) manifests: D::Dir,
+    pub(crate) spool: D::Dir,
 }
 
 /// Only the owner looks into our files; what is served stands in `releases`.
@@ -55,6 +56,7 @@ impl<D: Disk> Layout<D> {
             releases: open(&at, RELEASES)?,
             objects: open(&private, OBJECTS)?,
             manifests: open(&private, MANIFESTS)?,
+            spool: open(&private, SPOOL)?,
             site: at,
             private,
         })

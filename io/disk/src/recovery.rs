@@ -151,7 +151,10 @@ impl<D: Disk> Session<'_, D> {
             Err(Errno::NOENT) => 0,
             Err(errno) => return Err(errno).during("remove", "live.next").map_err(Into::into),
         };
-        Ok(link + self.remove_files(&self.layout.private, |name| name.ends_with(NEXT))?)
+        let half_written = |name: &[u8]| name.ends_with(NEXT);
+        Ok(link
+            + self.remove_files(&self.layout.private, half_written)?
+            + self.remove_files(&self.layout.spool, half_written)?)
     }
 
     fn remove_files(&self, at: &D::Dir, stray: impl Fn(&[u8]) -> bool) -> Result<usize, SiteError> {

@@ -341,7 +341,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
         // Empty files have no bytes that could come.
         let empty = (0..writes.len()).filter(|&write| writes[write].size == 0);
         let empty = empty.map(|write| (write, 0..0)).collect();
-        writers.hand_out(Arc::default(), empty, writes, queues);
+        writers.hand_out(&Arc::default(), empty, writes, queues);
         let mut number = 1;
         loop {
             while let Some(segment) = reader.next_segment(writes, &base)? {
@@ -354,7 +354,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
                     (piece.write, range)
                 });
                 let pieces = pieces.collect();
-                if !writers.hand_out(Arc::new(new), pieces, writes, queues) {
+                if !writers.hand_out(&Arc::new(new), pieces, writes, queues) {
                     // A writer failed and says why.
                     return Ok(());
                 }
@@ -504,7 +504,7 @@ impl Writers {
     /// one. Returns whether all writers still take.
     fn hand_out(
         &self,
-        bytes: Arc<Vec<u8>>,
+        bytes: &Arc<Vec<u8>>,
         pieces: Vec<(usize, Range<usize>)>,
         writes: &[WriteFile],
         queues: &[SyncSender<Batch>],
@@ -532,12 +532,15 @@ impl Writers {
     }
 }
 
+/// Which file was written, and its size and hash.
+type Written = (usize, (u64, Hash));
+
 /// What one writer does: hashes and writes what it is given, until nothing comes.
 fn write_batches<D: Disk>(
     staging: &Staging<'_, D>,
     writes: &[WriteFile],
     batches: &Receiver<Batch>,
-) -> Result<Vec<(usize, (u64, Hash))>, StageError> {
+) -> Result<Vec<Written>, StageError> {
     let mut done = Vec::new();
     let mut open: Option<(usize, u64, ObjectWriter<'_, D>)> = None;
     for batch in batches {

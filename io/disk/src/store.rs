@@ -42,6 +42,9 @@ pub(crate) struct Store<'s, D: Disk> {
 /// Where in held releases each object also stands.
 type Copies = BTreeMap<Key, Vec<(VersionId, TreePath)>>;
 
+/// An open directory and a name in it.
+type Standing<'p, D> = (<D as Disk>::Dir, &'p [u8]);
+
 /// An object, as an entry of a tree describes it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Object<'a> {
@@ -310,7 +313,6 @@ impl<'s, D: Disk> Store<'s, D> {
         let linked = linked(disk.link(shard, object_name, target, name), object.path)?;
         if linked == Linked::Yes {
             let stat = || disk.stat(target, name).during("read", object.path);
-            let mut guard = self.fingerprints.guard(stat()?.inode);
             let mut now = stat()?;
             if now.mode != object.file.mode.bits() {
                 let file = disk.open_file(target, name).during("open", object.path)?;
@@ -320,7 +322,9 @@ impl<'s, D: Disk> Store<'s, D> {
             if now.size != object.file.size {
                 return Err(damaged(object));
             }
-            guard.note(&now, object.key);
+            self.fingerprints
+                .guard(now.inode)
+                .note_latest(&now, object.key);
         }
         Ok(linked)
     }
@@ -617,7 +621,7 @@ impl<'s, D: Disk> Store<'s, D> {
         &self,
         version: &VersionId,
         path: &'p TreePath,
-    ) -> Result<Option<(D::Dir, &'p [u8])>, SiteError> {
+    ) -> Result<Option<Standing<'p, D>>, SiteError> {
         let open = |at: &D::Dir, path: &[u8]| match self.disk().open_dir(at, path) {
             Ok(dir) => Ok(Some(dir)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),

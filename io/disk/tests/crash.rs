@@ -6,8 +6,8 @@ mod kit;
 use std::time::Duration;
 
 use bellwether_disk::disk::MemoryOptions;
-use bellwether_disk::{Disk, MemoryDisk, Retention, Site, SiteError, Stopping};
-use kit::{Job, Matrix, Tree, memory, site, trees, with_versions};
+use bellwether_disk::{Disk, MemoryDisk, RealDisk, Retention, Site, SiteError, Stopping};
+use kit::{Job, Matrix, Tree, assert_sound, memory, site, trees, with_versions};
 
 const SEEDS: u64 = 12;
 
@@ -180,4 +180,63 @@ fn recovery_can_be_cut_short_as_often_as_you_like() {
     let disk = disk.restarted();
     disk.sync_all().unwrap();
     check(&disk, &Recover);
+}
+
+/// The same on the system's own file system, where only the process dies.
+#[test]
+fn a_real_directory_survives_a_kill_at_every_step() {
+    let [a, b, c] = trees();
+    // In memory where possible: nothing is forgotten here, and syncs would take minutes.
+    let shm = std::path::Path::new("/dev/shm");
+    let parent = if shm.is_dir() {
+        shm.into()
+    } else {
+        std::env::temp_dir()
+    };
+    let prepare = || {
+        let directory = tempfile::tempdir_in(&parent).unwrap();
+        let disk = RealDisk::open(directory.path()).unwrap();
+        let site = site(disk.clone());
+        a.stage(&site, 1, None).unwrap();
+        site.commit(None).unwrap();
+        b.stage(&site, 2, Some(&a)).unwrap();
+        site.commit(None).unwrap();
+        (directory, disk)
+    };
+    let job = StageAndCommit { tree: &c, base: &b };
+    let (_directory, disk) = prepare();
+    let counting = Stopping::at(u64::MAX, disk);
+    let steps = counting.steps();
+    job.run(&site(counting)).unwrap();
+    for step in 0..steps.load(std::sync::atomic::Ordering::SeqCst) {
+        let (_directory, disk) = prepare();
+        let _ = job.run(&site(Stopping::at(step, disk.clone())));
+        let when = format!("killed before step {step}");
+        site(disk.clone()).recover().unwrap();
+        let live = site(disk.clone()).status().unwrap().live;
+        assert!(
+            [Some(b.version()), Some(c.version())].contains(&live),
+            "{when}: {live:?}"
+        );
+        assert_sound(&disk, &when);
+        job.run(&site(disk.clone())).unwrap();
+        assert_eq!(
+            site(disk.clone()).status().unwrap().live,
+            Some(c.version()),
+            "{when}"
+        );
+        assert_sound(&disk, &format!("{when}, done again"));
+    }
+}
+
+struct StageAndCommit<'a> {
+    tree: &'a Tree,
+    base: &'a Tree,
+}
+
+impl Job for StageAndCommit<'_> {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        self.tree.stage(site, 9, Some(self.base))?;
+        site.commit(Some(self.tree.version())).map(drop)
+    }
 }

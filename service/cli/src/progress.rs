@@ -20,32 +20,24 @@ pub(crate) struct Progress {
     started: Instant,
     files: AtomicU64,
     bytes: AtomicU64,
-    bytes_total: Option<u64>,
+    /// 0 while it is not known.
+    bytes_total: AtomicU64,
 }
 
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
-    /// A step whose size is not known before.
-    pub(crate) fn open_ended(output: &Output, label: &'static str) -> Self {
-        Self::new(output, label, None)
-    }
-
-    /// A step over so many bytes: also shows the time left.
-    pub(crate) fn over(output: &Output, label: &'static str, bytes_total: u64) -> Self {
-        Self::new(output, label, Some(bytes_total))
-    }
-
-    fn new(output: &Output, label: &'static str, bytes_total: Option<u64>) -> Self {
+    /// A step whose size is not known yet.
+    pub(crate) fn new(output: &Output, label: &'static str) -> Self {
         let liveliness = output.liveliness();
         Self {
             label,
-            drawn: (liveliness == Liveliness::Drawn).then(|| bar(label, bytes_total)),
+            drawn: (liveliness == Liveliness::Drawn).then(|| bar(label)),
             lines: (liveliness == Liveliness::Lines).then(|| Mutex::new(Instant::now())),
             started: Instant::now(),
             files: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            bytes_total,
+            bytes_total: AtomicU64::new(0),
         }
     }
 
@@ -58,10 +50,13 @@ impl Progress {
         }
     }
 
-    /// So many bytes of so many are done.
+    /// So many bytes of so many are done: from now on the time left is shown as well.
     pub(crate) fn reach(&self, done: u64, total: u64) {
-        if let Some(bar) = &self.drawn {
+        if self.bytes_total.swap(total, Ordering::Relaxed) != total
+            && let Some(bar) = &self.drawn
+        {
             bar.set_length(total);
+            bar.set_style(style(BOUNDED));
         }
         let before = self.bytes.load(Ordering::Relaxed);
         self.add_bytes(done.saturating_sub(before));
@@ -91,7 +86,8 @@ impl Progress {
         let seconds = elapsed.as_secs_f64().max(0.001);
         let rate = (done as f64 / seconds) as u64;
         let mut line = format!("{}: {}", self.label, ByteSize(done));
-        if let Some(total) = self.bytes_total {
+        let total = self.bytes_total.load(Ordering::Relaxed);
+        if total > 0 {
             line += &format!(" of {}", ByteSize(total));
         }
         let files = self.files.load(Ordering::Relaxed);
@@ -99,29 +95,25 @@ impl Progress {
             line += &format!(", {files} files");
         }
         line += &format!(", {}/s", ByteSize(rate));
-        if let Some(total) = self.bytes_total
-            && rate > 0
-        {
+        if total > 0 && rate > 0 {
             line += &format!(", {} s left", total.saturating_sub(done).div_ceil(rate));
         }
         line
     }
 }
 
-fn bar(label: &'static str, bytes_total: Option<u64>) -> ProgressBar {
-    const OPEN_ENDED: &str = "{spinner} {prefix} {msg} {binary_bytes} {binary_bytes_per_sec}";
-    const BOUNDED: &str = "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} \
-                           {binary_bytes_per_sec} {eta} left {msg}";
-    let template = if bytes_total.is_some() {
-        BOUNDED
-    } else {
-        OPEN_ENDED
-    };
-    let style =
-        ProgressStyle::with_template(template).expect("the templates above are well formed");
+const OPEN_ENDED: &str = "{spinner} {prefix} {msg} {binary_bytes} {binary_bytes_per_sec}";
+const BOUNDED: &str = "{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes} \
+                       {binary_bytes_per_sec} {eta} left {msg}";
+
+fn bar(label: &'static str) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(8);
-    let bar = ProgressBar::with_draw_target(bytes_total, target).with_style(style);
+    let bar = ProgressBar::with_draw_target(None, target).with_style(style(OPEN_ENDED));
     bar.with_prefix(label)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the templates above are well formed")
 }
 
 impl Drop for Progress {
@@ -150,13 +142,14 @@ mod tests {
     #[test]
     fn a_line_tells_bytes_rate_and_time_left() {
         let output = Output::new(Talk::default());
-        let progress = Progress::over(&output, "staging", 100 << 20);
+        let progress = Progress::new(&output, "staging");
+        progress.reach(0, 100 << 20);
         progress.add_files(3);
         assert_eq!(
             progress.line(25 << 20, Duration::from_secs(5)),
             "staging: 25.0 MiB of 100.0 MiB, 3 files, 5.0 MiB/s, 15 s left"
         );
-        let progress = Progress::open_ended(&output, "scanning");
+        let progress = Progress::new(&output, "scanning");
         assert_eq!(progress.line(0, Duration::ZERO), "scanning: 0 B, 0 B/s");
     }
 }

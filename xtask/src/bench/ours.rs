@@ -65,9 +65,7 @@ impl Ours {
     }
 
     fn of(binary: PathBuf) -> Self {
-        Self {
-            binary,
-        }
+        Self { binary }
     }
 
     /// Made once a folder.

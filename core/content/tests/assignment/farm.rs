@@ -21,8 +21,8 @@ pub(crate) type Files = BTreeMap<&'static str, Vec<u8>>;
 /// A tree of regular files and the directories above them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Farm {
-    pub files: BTreeMap<TreePath, Vec<u8>>,
-    pub manifest: Manifest,
+    pub(crate) files: BTreeMap<TreePath, Vec<u8>>,
+    pub(crate) manifest: Manifest,
 }
 
 impl Farm {
@@ -92,11 +92,11 @@ impl Contents for Pair<'_> {
 }
 
 pub(crate) struct Making<'k> {
-    pub effort: Effort,
-    pub size_max: Option<u64>,
-    pub signing: Option<&'k SigningKey>,
-    pub content_key: Option<&'k ContentKey>,
-    pub compressible: &'k dyn Fn(&TreePath) -> bool,
+    pub(crate) effort: Effort,
+    pub(crate) size_max: Option<u64>,
+    pub(crate) signing: Option<&'k SigningKey>,
+    pub(crate) content_key: Option<&'k ContentKey>,
+    pub(crate) compressible: &'k dyn Fn(&TreePath) -> bool,
 }
 
 impl Default for Making<'_> {
@@ -204,11 +204,8 @@ pub(crate) fn read(
     for part in parts {
         let opened = assignment::open(part.as_slice(), trust, key)?;
         // No base is the empty tree.
-        let version = opened
-            .header
-            .base
-            .unwrap_or_else(|| Manifest::empty().version());
-        if version != base.manifest.version() {
+        let empty = || Manifest::empty().version();
+        if opened.header.base.unwrap_or_else(empty) != base.manifest.version() {
             return Err(ReadError::Base);
         }
         target = opened.header.target;

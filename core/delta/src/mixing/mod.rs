@@ -86,7 +86,7 @@ pub enum Damage {
 
 /// Codes the segments of one group, in order; what it learned from one serves the next.
 #[derive(Debug)]
-pub struct MixEncoder {
+pub(crate) struct MixEncoder {
     model: Model,
     rebuilt: Vec<u8>,
 }
@@ -94,7 +94,7 @@ pub struct MixEncoder {
 impl MixEncoder {
     /// An encoder at the start of a group.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             model: Model::new(),
             rebuilt: Vec::new(),
@@ -105,7 +105,13 @@ impl MixEncoder {
     ///
     /// # Panics
     /// If the segment is too large, or the matches do not cover `new` or leave `base`.
-    pub fn segment(&mut self, base: &[u8], new: &[u8], matches: &[Match], out: &mut Vec<u8>) {
+    pub(crate) fn segment(
+        &mut self,
+        base: &[u8],
+        new: &[u8],
+        matches: &[Match],
+        out: &mut Vec<u8>,
+    ) {
         assert!(
             base.len() <= SEGMENT_BASE_MAX && new.len() <= SEGMENT_NEW_MAX,
             "segment too large"
@@ -135,14 +141,14 @@ impl Default for MixEncoder {
 
 /// Reads what a [`MixEncoder`] wrote, segment by segment in the same order.
 #[derive(Debug)]
-pub struct MixDecoder {
+pub(crate) struct MixDecoder {
     model: Model,
 }
 
 impl MixDecoder {
     /// A decoder at the start of a group.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             model: Model::new(),
         }
@@ -153,7 +159,7 @@ impl MixDecoder {
     /// # Errors
     /// If no encoder wrote this payload, as far as that shows; `new` then holds whatever was
     /// decoded so far, and the decoder is of no use for the rest of its group.
-    pub fn segment(
+    pub(crate) fn segment(
         &mut self,
         base: &[u8],
         new_len: usize,

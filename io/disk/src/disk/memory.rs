@@ -73,6 +73,7 @@ struct Volume {
     /// The time, in nanoseconds: one for each change.
     now: u64,
     used: u64,
+    bytes_read: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -138,6 +139,7 @@ impl MemoryDisk {
             inode_next: ROOT,
             now: 1_700_000_000_000_000_000,
             used: 0,
+            bytes_read: 0,
         };
         volume.add(Body::directory(), 0o755);
         Self::from_volume(volume)
@@ -166,6 +168,11 @@ impl MemoryDisk {
     /// The options.
     pub fn options(&self) -> MemoryOptions {
         self.volume().options.clone()
+    }
+
+    /// How much content was ever read, to show that something was not.
+    pub fn bytes_read(&self) -> u64 {
+        self.volume().bytes_read
     }
 
     fn from_volume(volume: Volume) -> Self {
@@ -534,6 +541,7 @@ impl Disk for MemoryDisk {
             .min(data.len());
         let len = buffer.len().min(data.len() - start);
         buffer[..len].copy_from_slice(&data[start..start + len]);
+        volume.bytes_read += len as u64;
         Ok(len)
     }
 

@@ -2,16 +2,17 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bellwether_content::Timestamp;
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags};
 
 use super::{Disk, Errno, Ids, Kind, Listed, Space, Stat, Step, TryLock};
 
-/// A directory of this machine.
-#[derive(Debug)]
+/// A directory of this machine. Clones are the same directory.
+#[derive(Debug, Clone)]
 pub struct RealDisk {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -24,7 +25,7 @@ impl RealDisk {
     pub fn open(path: &Path) -> Step<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
-            root: fs::open(path, flags, Mode::empty())?,
+            root: Arc::new(fs::open(path, flags, Mode::empty())?),
             path: path.to_owned(),
         })
     }
@@ -51,7 +52,7 @@ impl Disk for RealDisk {
     }
 
     fn root(&self) -> Step<OwnedFd> {
-        rustix::io::fcntl_dupfd_cloexec(&self.root, 0)
+        rustix::io::fcntl_dupfd_cloexec(&*self.root, 0)
     }
 
     fn open_dir(&self, at: &OwnedFd, path: &[u8]) -> Step<OwnedFd> {
@@ -100,7 +101,7 @@ impl Disk for RealDisk {
     }
 
     fn space(&self) -> Step<Space> {
-        let vfs = fs::fstatvfs(&self.root)?;
+        let vfs = fs::fstatvfs(&*self.root)?;
         Ok(Space {
             bytes: vfs.f_bavail.saturating_mul(vfs.f_frsize),
             // Some file systems make inodes as they go and report none at all.
@@ -203,7 +204,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_all(&self) -> Step<()> {
-        fs::syncfs(&self.root)
+        fs::syncfs(&*self.root)
     }
 
     fn try_lock(&self, at: &OwnedFd, name: &[u8], holder: &[u8]) -> Step<TryLock<OwnedFd>> {

@@ -163,7 +163,8 @@ impl<'m> Parts<'m> {
             .out
             .parent()
             .filter(|path| !path.as_os_str().is_empty());
-        let synced = File::open(directory.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
+        let synced =
+            File::open(directory.unwrap_or_else(|| Path::new("."))).and_then(|dir| dir.sync_all());
         synced.map_err(|source| PublishError::Write {
             path: self.out.clone(),
             source,

@@ -61,7 +61,7 @@ impl Report for Inspected {
 
 impl fmt::Display for Inspected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or = |value: &Option<String>, none: &str| value.clone().unwrap_or(none.into());
+        let or = |value: &Option<String>, none: &str| value.clone().unwrap_or_else(|| none.into());
         writeln!(
             f,
             "action   {}, serial {}, term {}",

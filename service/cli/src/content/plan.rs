@@ -187,7 +187,7 @@ impl Plan {
                 (_, Some(version)) => with_suffix(&self.out, &format!("from-{}", version.short())),
                 (_, None) => with_suffix(&self.out, "from-nothing"),
             };
-            let progress = Progress::open_ended(output, "coding");
+            let progress = Progress::new(output, "coding");
             let made = publish(
                 base,
                 &target,

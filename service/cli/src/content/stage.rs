@@ -81,7 +81,7 @@ impl Stage {
         });
         let files = files.collect::<Result<Vec<_>, Failure>>()?;
         let site = self.site.open()?;
-        let progress = Progress::open_ended(output, "staging");
+        let progress = Progress::new(output, "staging");
         let staged = stage(
             &site,
             files,

@@ -46,7 +46,7 @@ impl Report for State {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or = |version: &Option<String>| version.clone().unwrap_or("nothing".into());
+        let or = |version: &Option<String>| version.clone().unwrap_or_else(|| "nothing".into());
         writeln!(f, "site      {}", self.site)?;
         writeln!(f, "live      {}", or(&self.live))?;
         writeln!(f, "staged    {}", or(&self.staged))?;

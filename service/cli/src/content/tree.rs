@@ -60,7 +60,7 @@ impl TreeArgs {
         let policy = self.policy()?;
         let cache = self.cache_for(root);
         let known = cache.as_deref().map(Fingerprints::load).unwrap_or_default();
-        let progress = Progress::open_ended(output, "scanning");
+        let progress = Progress::new(output, "scanning");
         let scan = scan::scan(root, &policy, known, &progress)?;
         drop(progress);
         for (path, kind) in &scan.skipped {
