@@ -85,6 +85,7 @@ fn no_space_before_staging_is_told_with_both_numbers() {
     assert_sound(&disk, "after a refusal");
 }
 
+/// INTERP-03.
 #[test]
 fn no_space_while_staging_leaves_nothing_behind_and_frees_what_was_taken() {
     let [a, _, c] = trees();
@@ -113,6 +114,7 @@ fn a_read_only_root_is_refused() {
     assert!(error.to_string().contains("shop"), "{error}");
 }
 
+/// INTERP-03.
 #[test]
 fn denied_permission_names_the_place() {
     for name in ["objects", "releases", "index.html"] {
@@ -283,6 +285,7 @@ fn content_that_no_entry_needs_does_not_stay() {
     assert_sound(&disk, "after superfluous content");
 }
 
+/// DELTA-08.
 #[test]
 fn a_hand_edited_live_file_never_reaches_a_later_release() {
     let [a, b, _] = trees();
@@ -411,6 +414,7 @@ fn more_links_than_the_file_system_allows_become_copies() {
     }
 }
 
+/// COMMIT-14.
 #[test]
 fn rolling_back_twice_leads_two_versions_back_and_no_further() {
     let [a, b, c] = trees();
