@@ -83,6 +83,7 @@ mod tests {
     use crate::manifest::Mode;
     use crate::manifest::tests::{directory, file, path, symlink};
 
+    /// DELTA-02.
     #[test]
     fn every_kind_of_change_is_told_apart() {
         let mut executable = file(b"mode");

@@ -433,6 +433,7 @@ mod tests {
         }
     }
 
+    /// DELTA-01.
     #[test]
     fn identical_trees_need_no_command() {
         let same = tree(&[("a", directory()), ("a/b", file(b"x"))]);
@@ -527,6 +528,7 @@ mod tests {
         planned(&target, &base);
     }
 
+    /// DELTA-08.
     #[test]
     fn a_change_of_permissions_sends_no_content() {
         let mut executable = file(b"x");
@@ -537,6 +539,7 @@ mod tests {
         assert!(matches!(commands[..], [Command::SetAttributes { .. }]));
     }
 
+    /// INTERP-08.
     #[test]
     fn commands_for_another_base_are_refused() {
         let base = tree(&[("a", file(b"1")), ("b", file(b"2"))]);

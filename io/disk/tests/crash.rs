@@ -78,6 +78,7 @@ fn a_first_stage_is_whole_or_nothing() {
     );
 }
 
+/// INTERP-05, INTERP-08.
 #[test]
 fn a_stage_on_a_base_is_whole_or_nothing() {
     let [a, b, c] = trees();
@@ -128,6 +129,7 @@ fn a_stage_of_reflinks_is_whole_or_nothing() {
     );
 }
 
+/// COMMIT-06, COMMIT-07, COMMIT-10.
 #[test]
 fn a_commit_is_old_or_new() {
     let [a, b, _] = trees();
@@ -145,6 +147,7 @@ fn a_first_commit_is_nothing_or_new() {
     check(&disk, &Commit(&a));
 }
 
+/// COMMIT-08, COMMIT-10.
 #[test]
 fn a_rollback_is_new_or_old() {
     let [a, b, c] = trees();
@@ -161,6 +164,7 @@ fn a_removal_takes_whole_versions() {
     check(&disk, &Collect);
 }
 
+/// COMMIT-10.
 #[test]
 fn recovery_can_be_cut_short_as_often_as_you_like() {
     let [a, b, _] = trees();

@@ -396,7 +396,7 @@ mod tests {
         }
     }
 
-    /// ASSIGN-03, ASSIGN-09, ASSIGN-17.
+    /// ASSIGN-03, ASSIGN-08, ASSIGN-09, ASSIGN-17.
     #[test]
     fn every_field_and_action_reads_back() {
         assert_eq!(Header::decode(&full().encode()).unwrap(), full());
@@ -420,6 +420,7 @@ mod tests {
         ));
     }
 
+    /// ASSIGN-03.
     #[test]
     fn truncated_or_contradictory_headers_are_refused() {
         let bytes = full().encode();

@@ -224,6 +224,7 @@ pub(crate) mod tests {
         }
     }
 
+    /// ASSIGN-16.
     #[test]
     fn links_that_leave_the_root_are_refused() {
         let tree = |link: &str, target: &str| {

@@ -45,7 +45,7 @@ fn travels(base: &Farm, target: &Farm, making: &Making<'_>, trust: &Trust) -> us
     parts.iter().map(Vec::len).sum()
 }
 
-/// ASSIGN-01, ASSIGN-13, DELTA-05, CRYPT-01: with and without signature and encryption.
+/// ASSIGN-01, ASSIGN-13, COMP-03, CRYPT-01, DELTA-05, DELTA-07: every codec, with and without signature and encryption.
 #[test]
 fn what_arrives_is_what_was_meant() {
     let signing = SigningKey::from_seed([1; 32]);
@@ -194,7 +194,7 @@ fn a_rewritten_file_costs_no_more_than_itself() {
     assert!(len < 1_001_500, "{len}");
 }
 
-/// Anchors: renaming a directory of 10,000 files costs at most 4 KiB, renaming each of them
+/// DELTA-06, ASSIGN-02. Renaming a directory of 10,000 files costs at most 4 KiB, renaming each of them
 /// unpredictably at most 1 KB for 100 files above the compressed names.
 #[test]
 fn renames_cost_little() {
