@@ -203,7 +203,9 @@ pub(crate) fn read(
     let mut contents: Vec<Vec<u8>> = Vec::new();
     for part in parts {
         let opened = assignment::open(part.as_slice(), trust, key)?;
-        if opened.header.base != Some(base.manifest.version()) {
+        // No base is the empty tree.
+        let empty = || Manifest::empty().version();
+        if opened.header.base.unwrap_or_else(empty) != base.manifest.version() {
             return Err(ReadError::Base);
         }
         target = opened.header.target;
