@@ -152,7 +152,8 @@ pub fn stage<D: Disk, R: Read>(
         bytes_read: 0,
     };
     let staging = site.stage(StageRequest {
-        serial: first.header.serial,
+        // The order goes on behind the last part.
+        serial: first.header.serial_of_part(first.header.part.count),
         term: first.header.term,
         base: first.header.base,
         bytes_new: first.header.content_len,
@@ -396,7 +397,8 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
                 header.signer,
             )
         };
-        if same(&part.header) != same(&self.first) || !part.body.is_empty() {
+        let in_order = part.header.serial == self.first.serial_of_part(number);
+        if same(&part.header) != same(&self.first) || !in_order || !part.body.is_empty() {
             return Err(StageError::OtherUpdate { part: expected });
         }
         self.count(&part.header);

@@ -96,7 +96,11 @@ impl State {
 
     /// Records that `version` is what the next commit makes live.
     pub(crate) fn stage(&mut self, version: VersionId, serial: Serial, term: Term, now: Timestamp) {
-        (self.serial, self.term) = (serial, term);
+        // What was carried by hand has no place in the order, and does not make it forgotten.
+        if serial != Serial(0) || term > self.term {
+            self.serial = serial;
+        }
+        self.term = term;
         if let Some(passed) = self
             .staged
             .replace(version)
@@ -274,6 +278,14 @@ mod tests {
             live = Some(version(name));
         }
         state
+    }
+
+    /// ASSIGN-18.
+    #[test]
+    fn what_is_carried_by_hand_does_not_make_the_order_forgotten() {
+        let mut state = state();
+        state.stage(version("d"), Serial(0), Term(1), at(4));
+        assert_eq!(state.serial, Serial(3));
     }
 
     #[test]

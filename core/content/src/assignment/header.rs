@@ -211,6 +211,15 @@ impl Header {
         }
     }
 
+    /// The serial of a part of the update whose first part this is: they follow each other,
+    /// except outside the order, where all have 0.
+    pub fn serial_of_part(&self, number: u32) -> Serial {
+        match self.serial {
+            Serial(0) => Serial(0),
+            Serial(first) => Serial(first.saturating_add(u64::from(number) - 1)),
+        }
+    }
+
     /// The bytes that travel and are signed.
     pub fn encode(&self) -> Vec<u8> {
         let some = |value: u64| (value != 0).then_some(value);

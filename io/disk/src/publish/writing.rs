@@ -102,7 +102,7 @@ impl<'m> Parts<'m> {
 
     fn begin(&self) -> Result<OpenPart, PublishError> {
         let mut header = self.header.clone();
-        header.serial.0 += self.closed.len() as u64;
+        header.serial = header.serial_of_part(self.closed.len() as u32 + 1);
         header.encryption = self
             .making
             .sealing
