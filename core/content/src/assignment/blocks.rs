@@ -3,7 +3,7 @@
 
 use bellwether_types::Hash;
 
-/// Blocks of a data file below [`LARGE_DATA_LEN`].
+/// Blocks of a data file below 64 MiB.
 pub const BLOCK_LEN_SMALL: usize = 256 << 10;
 /// Blocks of a larger one.
 pub const BLOCK_LEN_LARGE: usize = 1 << 20;

@@ -8,7 +8,7 @@ use bellwether_types::Hash;
 use rustix::fs::Statx;
 
 /// Which file it is and when it last changed: equal fingerprints mean the content was not touched,
-/// unless the file is [recent](Self::is_recent).
+/// unless the file changed a moment before it was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint {
     /// The file system.
