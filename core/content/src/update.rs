@@ -64,11 +64,11 @@ impl Coding {
             Effort::Fast | Effort::Default => Limits {
                 segment_new_max: 4 << 20,
                 segment_base_max: 16 << 20,
-                group_new_max: 64 << 20,
+                group_new_max: 32 << 20,
             },
             Effort::Max => Limits {
                 segment_new_max: 8 << 20,
-                segment_base_max: 24 << 20,
+                segment_base_max: 16 << 20,
                 group_new_max: 512 << 20,
             },
         };

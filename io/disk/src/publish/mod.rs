@@ -144,7 +144,7 @@ fn code_groups(
                         break;
                     }
                     // A thread that is far ahead waits, so that few results are held.
-                    results.wait_for_turn(group, threads);
+                    results.wait_for_turn(group, threads - 1);
                     results.put(group, update.code_group(group, contents, &progress));
                 }
             });
