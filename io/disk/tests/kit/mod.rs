@@ -234,6 +234,7 @@ impl Matrix<'_> {
         after: &Summary,
         when: impl Fn() -> String,
     ) {
+        self.check_unattended(job, &disk.restarted(), after, &when);
         match site(disk.clone()).recover() {
             Ok(_) | Err(SiteError::SiteMissing { .. }) => {}
             Err(error) => panic!("{}: cannot recover: {error:?}", when()),
@@ -257,6 +258,28 @@ impl Matrix<'_> {
             .unwrap_or_else(|error| panic!("{}: {error:?}", when()));
         assert_eq!(summary(disk), *after, "{}", when());
         assert_sound(disk, &format!("{}, done again", when()));
+    }
+}
+
+impl Matrix<'_> {
+    /// Nobody recovers: whoever begins the job again finds what the crash left.
+    fn check_unattended(
+        &self,
+        job: &impl Job,
+        disk: &MemoryDisk,
+        after: &Summary,
+        when: impl Fn() -> String,
+    ) {
+        let when = format!("{}, begun again without recovery", when());
+        job.run(&site(disk.clone()))
+            .unwrap_or_else(|error| panic!("{when}: {error:?}"));
+        assert_eq!(summary(disk), *after, "{when}");
+        // What is left over may wait for recovery, but must not be in its way.
+        site(disk.clone())
+            .recover()
+            .unwrap_or_else(|error| panic!("{when}: {error:?}"));
+        assert_eq!(summary(disk), *after, "{when}");
+        assert_sound(disk, &when);
     }
 }
 
