@@ -19,12 +19,13 @@ use bellwether_content::assignment::{BaseRange, Header};
 use bellwether_content::command::{Command, WriteFile};
 use bellwether_content::planner::Hints;
 use bellwether_content::update::{Coding, Contents, PlanError, Update};
+use bellwether_delta::Effort;
 use bellwether_types::TreePath;
 use bellwether_wire::{ContentKey, Salt, SigningKey};
 
 pub use source::{Source, SourceError};
 
-use search::Search;
+use search::{Reach, Search};
 use writing::Parts;
 
 /// How an update is to be made.
@@ -86,7 +87,11 @@ pub fn publish(
     out: &std::path::Path,
 ) -> Result<Made, PublishError> {
     let goal = target.manifest().clone().with_first_seen(base.manifest());
-    let search = Search::new(base);
+    let reach = match making.coding.effort {
+        Effort::Fast => Reach::OwnBase,
+        Effort::Default | Effort::Max => Reach::WholeBase,
+    };
+    let search = Search::new(base, reach);
     let hints = Hints {
         resemblances: search.resemblances(&goal, target)?,
         compressible: making.compressible,

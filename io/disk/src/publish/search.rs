@@ -2,7 +2,7 @@
 //! content of a large file lies. Both indexes are made when they are first needed.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bellwether_content::assignment::BaseRange;
 use bellwether_content::command::WriteFile;
@@ -19,11 +19,21 @@ const RESEMBLING_LEN_MAX: u64 = 1 << 20;
 /// Fewer common anchors may be a coincidence; short files have few in all.
 const ANCHORS_MIN: u32 = 2;
 
+/// How far content is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// In the file's own base, if it has one.
+    OwnBase,
+    /// In the whole base, which must then be read.
+    WholeBase,
+}
+
 /// Looks for content in a base.
 pub(super) struct Search<'s> {
     base: &'s Source,
-    /// Of the whole base.
-    index: Mutex<Option<std::sync::Arc<Index>>>,
+    reach: Reach,
+    /// The last one that was made, and of which file alone, if of one.
+    index: Mutex<Option<(Option<TreePath>, Arc<Index>)>>,
 }
 
 struct Index {
@@ -83,9 +93,10 @@ impl Content for BaseFile<'_> {
 }
 
 impl<'s> Search<'s> {
-    pub(super) fn new(base: &'s Source) -> Self {
+    pub(super) fn new(base: &'s Source, reach: Reach) -> Self {
         Self {
             base,
+            reach,
             index: Mutex::new(None),
         }
     }
@@ -131,7 +142,12 @@ impl<'s> Search<'s> {
         new: &[u8],
         len_max: u64,
     ) -> Result<Vec<BaseRange>, SourceError> {
-        let index = self.whole_base()?;
+        let only = match self.reach {
+            Reach::WholeBase => None,
+            Reach::OwnBase if write.base.is_none() => return Ok(Vec::new()),
+            Reach::OwnBase => write.base.as_ref(),
+        };
+        let index = self.index(only)?;
         let home = write
             .base
             .as_ref()
@@ -146,16 +162,18 @@ impl<'s> Search<'s> {
         Ok(named.collect())
     }
 
-    fn whole_base(&self) -> Result<std::sync::Arc<Index>, SourceError> {
-        let mut index = self
-            .index
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(index) = &*index {
+    /// The index of one file of the base, or of all.
+    fn index(&self, only: Option<&TreePath>) -> Result<Arc<Index>, SourceError> {
+        let mut last = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, index)) = &*last
+            && of.as_ref() == only
+        {
             return Ok(index.clone());
         }
-        let made = std::sync::Arc::new(Index::of(self.base, self.base.manifest().files())?);
-        *index = Some(made.clone());
-        Ok(made)
+        let files = self.base.manifest().files();
+        let files = files.filter(|(path, _)| only.is_none_or(|only| only == *path));
+        let index = Arc::new(Index::of(self.base, files)?);
+        *last = Some((only.cloned(), index.clone()));
+        Ok(index)
     }
 }
