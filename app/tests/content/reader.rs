@@ -49,17 +49,27 @@ fn no_reader_ever_misses_a_file_or_sees_two_versions_at_once() {
                 }
             }
         });
+        // Also when a switch fails, or nobody would ever hear of it.
+        let end = End(&over);
         for _ in 0..SWITCHES / 2 {
             site.rollback(Some(versions[0])).unwrap();
             site.commit(Some(versions[1])).unwrap();
         }
-        over.store(true, Ordering::SeqCst);
+        drop(end);
         reader.join().unwrap()
     });
     println!("{readings:?}");
     assert_eq!((readings.missing, readings.mixed), (0, 0), "{readings:?}");
     let both = BTreeSet::from(["old".to_owned(), "new".to_owned()]);
     assert_eq!(readings.seen, both, "the reader was there all the time");
+}
+
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use std::path::Path;
 use bellwether_content::Timestamp;
 
 pub use memory::{MemoryDisk, MemoryOptions, NameRule};
-pub use real::RealDisk;
+pub use real::{RealDisk, RealLock};
 pub use rustix::io::Errno;
 pub use stopping::Stopping;
 

@@ -16,6 +16,18 @@ pub struct RealDisk {
     path: PathBuf,
 }
 
+/// A lock of a [`RealDisk`].
+#[derive(Debug)]
+pub struct RealLock(OwnedFd);
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing would not do: while another thread starts a process, that process has the file
+        // open too, from its fork to its exec, and would hold the lock for that time.
+        let _ = fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// The most bytes of a lock's note that are read.
 const HOLDER_LEN_MAX: usize = 256;
 
@@ -45,7 +57,7 @@ fn open_beneath(at: &OwnedFd, path: &[u8], flags: OFlags) -> Step<OwnedFd> {
 impl Disk for RealDisk {
     type Dir = OwnedFd;
     type File = OwnedFd;
-    type Lock = OwnedFd;
+    type Lock = RealLock;
 
     fn path(&self) -> &Path {
         &self.path
@@ -207,14 +219,15 @@ impl Disk for RealDisk {
         fs::syncfs(&*self.root)
     }
 
-    fn try_lock(&self, at: &OwnedFd, name: &[u8], holder: &[u8]) -> Step<TryLock<OwnedFd>> {
+    fn try_lock(&self, at: &OwnedFd, name: &[u8], holder: &[u8]) -> Step<TryLock<RealLock>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = fs::openat(at, name, flags, Mode::from_raw_mode(0o600))?;
         match retrying(|| fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
             Ok(()) => {
-                self.set_len(&file, 0)?;
-                self.write_at(&file, holder, 0)?;
-                Ok(TryLock::Held(file))
+                let lock = RealLock(file);
+                self.set_len(&lock.0, 0)?;
+                self.write_at(&lock.0, holder, 0)?;
+                Ok(TryLock::Held(lock))
             }
             Err(Errno::WOULDBLOCK) => {
                 let mut note = vec![0; HOLDER_LEN_MAX];
@@ -262,5 +275,26 @@ fn stat(stat: fs::Stat) -> Stat {
         },
         mtime: time(stat.st_mtime, stat.st_mtime_nsec),
         ctime: time(stat.st_ctime, stat.st_ctime_nsec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_while_a_process_being_started_has_its_file_open() {
+        let place = tempfile::tempdir().unwrap();
+        let disk = RealDisk::open(place.path()).unwrap();
+        let root = disk.root().unwrap();
+        let lock = |disk: &RealDisk| disk.try_lock(&root, b"lock", b"test").unwrap();
+        let TryLock::Held(first) = lock(&disk) else {
+            panic!("nobody has it");
+        };
+        assert!(matches!(lock(&disk), TryLock::Busy(holder) if holder == b"test"));
+        // What a fork does to every open file.
+        let _inherited = first.0.try_clone().unwrap();
+        drop(first);
+        assert!(matches!(lock(&disk), TryLock::Held(_)));
     }
 }
