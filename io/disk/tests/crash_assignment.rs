@@ -45,6 +45,7 @@ fn updates(size_max: Option<u64>) -> [Update; 2] {
                 effort: Effort::Default,
                 size_max,
             },
+            first_seen: base.manifest(),
             compressible: &|_| true,
             header: Header::new(Action::Publish, Serial(0), Term(1)),
             signing: Some(&signing),

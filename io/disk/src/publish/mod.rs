@@ -32,6 +32,9 @@ use writing::Parts;
 pub struct Making<'k> {
     /// Work for few bytes, and the limit of an assignment's size.
     pub coding: Coding,
+    /// The tree that tells when a content was first seen: what is live. The variants of one update
+    /// for several bases need the same, to lead to the same version.
+    pub first_seen: &'k Manifest,
     /// Whether a file's content is worth compressing (COMP-02).
     pub compressible: &'k dyn Fn(&TreePath) -> bool,
     /// What the header says of action, order, site, group and job; the rest is filled in. The
@@ -86,7 +89,7 @@ pub fn publish(
     making: &Making<'_>,
     out: &std::path::Path,
 ) -> Result<Made, PublishError> {
-    let goal = target.manifest().clone().with_first_seen(base.manifest());
+    let goal = target.manifest().clone().with_first_seen(making.first_seen);
     let reach = match making.coding.effort {
         Effort::Fast => Reach::OwnBase,
         Effort::Default | Effort::Max => Reach::WholeBase,

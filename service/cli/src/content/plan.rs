@@ -196,6 +196,7 @@ impl Plan {
                         effort: self.effort.into(),
                         size_max: self.max_size.map(|size| size.0),
                     },
+                    first_seen: bases[0].manifest(),
                     compressible: &|path| self.no_compress.is_empty() || !stored.names(path),
                     header: self.header(),
                     signing: signing.as_ref(),

@@ -107,6 +107,7 @@ impl Story<'_> {
                 effort: Effort::Default,
                 size_max: None,
             },
+            first_seen: base.manifest(),
             compressible: &|_| true,
             header: Header::new(Action::Publish, Serial(0), Term(1)),
             signing: Some(&self.signing),
