@@ -1,13 +1,17 @@
-//! The words that every floor shares: hashes, names, paths and sizes, each parsed once into a
-//! value that cannot be wrong.
+//! The words that every floor shares: hashes, names, paths, sizes, nodes and moments, each parsed
+//! once into a value that cannot be wrong.
 #![warn(missing_docs)]
 
 mod hash;
 mod name;
+mod node;
 mod path;
 mod size;
+mod time;
 
 pub use hash::{Hash, ParseHashError, VersionId};
 pub use name::{Name, NameError, Serial, SitePart, Term};
+pub use node::{Epoch, Incarnation, NodeId, ParseNodeIdError};
 pub use path::{PathError, TreePath};
 pub use size::{ByteSize, ParseSizeError};
+pub use time::Time;

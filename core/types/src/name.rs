@@ -1,6 +1,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use minicbor::encode::Write;
+use minicbor::{Decode, Decoder, Encode, Encoder};
+
 /// The name of a site, a part, a group or a job: 1 to 64 of `a-z`, `A-Z`, `0-9`, `.`, `_`, `-`,
 /// and not starting with a dot or a dash, so that it is safe as a file name and as an argument.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +60,23 @@ impl FromStr for Name {
                 text: text.chars().take(NAME_LEN_MAX + 1).collect(),
             })
         }
+    }
+}
+
+impl<C> Encode<C> for Name {
+    fn encode<W: Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.str(&self.0)?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Name {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let text = decoder.str()?;
+        text.parse().map_err(minicbor::decode::Error::custom)
     }
 }
 

@@ -4,6 +4,7 @@
 //! random salt. Secrets never appear in debug output.
 #![warn(missing_docs)]
 
+pub mod control;
 mod key_text;
 mod sealing;
 mod signing;
