@@ -4,7 +4,7 @@
 //! reviewed like any other code. Shell scripts would do for the half of it; the other half (the arrows between crates,
 //! the claims of the coverage list, processor time of a child) wants types and tests.
 //!
-//! It is built on every CI run before anything else, so it has three small dependencies and none of ours.
+//! It is built on every CI run before anything else, so it has three small dependencies, and of ours the lab alone.
 
 mod bench;
 mod check;

@@ -18,10 +18,13 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
     Tool { program, package }
 }
 
-/// File systems with reflinks, for the tests that mount one on a loop device.
+/// File systems with reflinks, for the tests that mount one on a loop device; and what makes networks.
 pub(crate) const FOR_TESTS: &[Tool] = &[
     tool("mkfs.btrfs", "btrfs-progs"),
     tool("mkfs.xfs", "xfsprogs"),
+    tool("ip", "iproute2"),
+    tool("nft", "nftables"),
+    tool("ethtool", "ethtool"),
 ];
 
 /// Package managers of the registries the corpus comes from.
