@@ -12,6 +12,7 @@ mod apply;
 mod cache;
 mod cost;
 mod delta;
+mod election;
 mod memory;
 mod ours;
 mod peers;
@@ -65,13 +66,14 @@ impl Bench {
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let (name, options) = words
         .split_first()
-        .context("which? delta apply switch scan memory")?;
+        .context("which? delta apply switch scan memory election")?;
     let benchmark = match name.as_str() {
         "delta" => delta::run,
         "apply" => apply::run,
         "switch" => switch::run,
         "scan" => scan::run,
         "memory" => memory::run,
+        "election" => election::run,
         other => bail!("no such benchmark: {other}"),
     };
     let bench = parse(name, options)?;
@@ -81,7 +83,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 }
 
 fn parse(name: &str, options: &[String]) -> Result<Bench> {
-    let (mut runs, mut scale, mut only, mut fresh, mut binary) = (3, 1.0, Vec::new(), false, None);
+    // Chance decides how old the last heartbeat is when a leader dies.
+    let mut runs = if name == "election" { 50 } else { 3 };
+    let (mut scale, mut only, mut fresh, mut binary) = (1.0, Vec::new(), false, None);
     let mut options = options.iter();
     while let Some(option) = options.next() {
         let mut value = || {

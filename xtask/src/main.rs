@@ -23,7 +23,7 @@ Usage: cargo xtask COMMAND
   test [ARGS…]     every test of the workspace; ARGS go to the runner
   check [NAME…]    fmt clippy doc deny floors purity coverage: all, or those named
   corpus [NAME…]   fetch the benchmark data into /corpus: pages bundle binaries sources database model
-  bench NAME       delta apply switch scan memory: ours beside its peers, as a Markdown table
+  bench NAME       delta apply switch scan memory election: ours beside its peers, as a Markdown table
                    [--runs N] [--scale F] [--only WORD,…] [--fresh]
 ";
 

@@ -2,7 +2,8 @@
 //!
 //! Installed where we may (root, and apt-get); elsewhere named, and whoever needs one skips and says so.
 
-use std::os::unix::fs::MetadataExt;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use anyhow::Result;
 
@@ -44,6 +45,11 @@ pub(crate) const FOR_BENCH: &[Tool] = &[
     tool("b3sum", "b3sum"),
     tool("tar", "tar"),
     tool("find", "findutils"),
+    tool("ip", "iproute2"),
+    tool("nft", "nftables"),
+    tool("ethtool", "ethtool"),
+    tool("keepalived", "keepalived"),
+    tool("serf", "serf"),
 ];
 
 /// Installs what is missing, where we may. Never an error: the user of a tool knows best what its absence means.
@@ -98,6 +104,7 @@ fn may_install() -> bool {
 }
 
 fn install(packages: &[&str]) -> Result<()> {
+    let _quiet = NoServices::new();
     let mut command = apt_get(&["install", "-y", "-qq", "--no-install-recommends"]);
     shell::run(command.args(packages))
 }
@@ -108,4 +115,36 @@ fn apt_get(words: &[&str]) -> std::process::Command {
     // Standard output is kept for what the chore itself has to say.
     command.stdout(std::io::stderr());
     command
+}
+
+/// While it lives, packages that bring a service do not start it: we want the program, not a daemon on this machine.
+struct NoServices {
+    is_ours: bool,
+}
+
+impl NoServices {
+    /// Debian asks this program whether a service may be started; 101 means no.
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn new() -> Self {
+        let mut options = std::fs::OpenOptions::new();
+        let file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(Self::POLICY);
+        // Where there is one, the administrator has decided.
+        let written = file.and_then(|mut file| file.write_all(b"#!/bin/sh\nexit 101\n"));
+        Self {
+            is_ours: written.is_ok(),
+        }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let _ = std::fs::remove_file(Self::POLICY);
+        }
+    }
 }

@@ -21,6 +21,15 @@ impl Spread {
             f64::midpoint(self.0[middle - 1], self.0[middle])
         }
     }
+
+    /// The least value that so many percent of all do not exceed.
+    pub(super) fn percentile(&self, percent: usize) -> f64 {
+        self.0[(self.0.len() * percent).div_ceil(100).max(1) - 1]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 impl fmt::Display for Spread {
@@ -45,6 +54,16 @@ impl fmt::Display for Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let ten = Spread::new((1..=10).map(f64::from).collect());
+        assert_eq!(
+            [1, 90, 91, 100].map(|percent| ten.percentile(percent)),
+            [1.0, 9.0, 10.0, 10.0]
+        );
+        assert_eq!(Spread::new(vec![7.0]).percentile(90), 7.0);
+    }
 
     #[test]
     fn the_median_stands_before_minimum_and_maximum() {
