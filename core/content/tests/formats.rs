@@ -2,15 +2,11 @@
 //! drift apart. Everything is decoded; what has one encoding only is also encoded again. (zstd may
 //! pack the same bytes otherwise tomorrow, so what it packed is decoded only.)
 
-#[path = "assignment/farm.rs"]
-#[expect(dead_code, reason = "the round trips use the rest")]
-mod farm;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bellwether_content::assignment::{
-    self, Action, BaseRange, DataWriter, Encryption, Head, Header, Piece, SegmentSpec,
+    self, Action, BaseRange, DataWriter, Encryption, Head, Header, Part, Piece, SegmentSpec,
     SegmentWriter, Trust,
 };
 use bellwether_content::body;
@@ -21,9 +17,8 @@ use bellwether_delta::{Codec, Effort, Match};
 use bellwether_types::{Hash, Serial, Term, TreePath};
 use bellwether_wire::{ContentKey, SigningKey};
 
-use farm::{Farm, read};
-
-const DOCUMENT: &str = include_str!("../../../docs/formats.md");
+use bellwether_kit::document::vector;
+use bellwether_kit::farm::{Farm, read};
 
 const SIGNING_SEED: [u8; 32] = [1; 32];
 const CONTENT_KEY: [u8; 32] = [2; 32];
@@ -88,6 +83,29 @@ fn an_encrypted_assignment_is_as_documented() {
         )
         .is_err()
     );
+}
+
+/// DELTA-07. The same content in two segments, by the codec whose definition is its source: a change of any of its
+/// models shows here.
+#[test]
+fn the_mixing_codec_is_as_documented() {
+    same("mixing", &first(Codec::Mixing, None));
+    arrives("mixing", &Farm::default(), &first_target(), None);
+}
+
+/// ASSIGN-12. The same content in two groups, each in an assignment of its own.
+#[test]
+fn a_split_update_is_as_documented() {
+    let [one, two] = split();
+    same("split-1", &one);
+    same("split-2", &two);
+    let parts = ["split-1", "split-2"].map(vector);
+    let (written, manifest) = read(&Farm::default(), &parts, &trusted(), None).unwrap();
+    assert_eq!(manifest, first_target().manifest);
+    assert_eq!(written, first_target().files);
+    for incomplete in [&parts[..1], &parts[1..], &[two, one]] {
+        assert!(read(&Farm::default(), incomplete, &trusted(), None).is_err());
+    }
 }
 
 /// ASSIGN-07, DELTA-05. Every operation once; a file against named ranges, and one against itself with a mismatch.
@@ -172,6 +190,38 @@ fn first(codec: Codec, key: Option<&ContentKey>) -> Vec<u8> {
     header.content_len = MOO.len() as u64;
     header.encryption = key.map(|_| Encryption { salt: SALT });
     sealed_under(header, body, &writer.finish(), key)
+}
+
+fn split() -> [Vec<u8>; 2] {
+    let base = Manifest::empty();
+    let mut tree = Tree::new(&base);
+    let body = body::encode(&first_commands(), &mut tree).unwrap();
+    [1, 2].map(|number| {
+        let mut writer = SegmentWriter::new(Codec::Stored, tree.written(), &base);
+        let offset = (number as usize - 1) * 16;
+        let new = &MOO[offset..offset + 16];
+        let spec = SegmentSpec {
+            pieces: vec![Piece {
+                write: 0,
+                offset: offset as u64,
+                len: 16,
+            }],
+            base: Vec::new(),
+            search: false,
+        };
+        writer.segment(&spec, &[], new, &[literal(16)]);
+        let mut header = Header::new(Action::Publish, Serial(6 + u64::from(number)), Term(1));
+        header.site = Some("shop".parse().unwrap());
+        header.target = Some(first_target().manifest.version());
+        header.content_len = MOO.len() as u64;
+        header.part = Part { number, count: 2 };
+        let body = if number == 1 {
+            body.clone()
+        } else {
+            Vec::new()
+        };
+        sealed(header, body, &writer.finish())
+    })
 }
 
 fn second_base() -> Manifest {
@@ -353,26 +403,6 @@ fn sealed_under(
 
 fn trusted() -> Trust {
     Trust::Keys(vec![SigningKey::from_seed(SIGNING_SEED).public()])
-}
-
-/// The bytes of a fenced block: hexadecimal digits, and from `#` to the end of a line what they
-/// mean.
-fn vector(name: &str) -> Vec<u8> {
-    let fence = format!("```vector {name}\n");
-    let (_, rest) = DOCUMENT
-        .split_once(&fence)
-        .unwrap_or_else(|| panic!("docs/formats.md has no vector {name}"));
-    let (block, _) = rest.split_once("```").expect("the block ends");
-    let digits: String = block
-        .lines()
-        .flat_map(|line| line.split('#').next())
-        .flat_map(str::split_whitespace)
-        .collect();
-    let byte = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).expect("digits are ASCII");
-        u8::from_str_radix(pair, 16).unwrap_or_else(|_| panic!("{name}: `{pair}` is no byte"))
-    };
-    digits.as_bytes().chunks(2).map(byte).collect()
 }
 
 fn same(name: &str, written: &[u8]) {

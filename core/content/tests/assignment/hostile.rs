@@ -1,7 +1,7 @@
 use bellwether_content::assignment::{OpenError, Trust};
 use bellwether_wire::{ContentKey, SigningKey};
 
-use crate::farm::{Farm, Files, Making, ReadError, make, read};
+use bellwether_kit::farm::{Farm, Files, Making, ReadError, make, read};
 
 fn small() -> (Farm, Farm) {
     let base = Farm::new(&Files::from([

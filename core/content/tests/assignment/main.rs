@@ -1,5 +1,4 @@
 //! Assignments made and read in memory: what arrives is what was meant, or it is refused.
 
-mod farm;
 mod hostile;
 mod round_trip;

@@ -2,7 +2,7 @@ use bellwether_content::assignment::Trust;
 use bellwether_delta::Effort;
 use bellwether_wire::{ContentKey, SigningKey};
 
-use crate::farm::{Farm, Files, Making, make, noise, read};
+use bellwether_kit::farm::{Farm, Files, Making, make, noise, read};
 
 fn text(lines: usize, version: &str) -> Vec<u8> {
     (0..lines)

@@ -13,20 +13,20 @@ use bellwether_content::planner::Hints;
 use bellwether_content::tree::{ApplyError, Tree};
 use bellwether_content::update::{Coding, Contents, Update};
 use bellwether_delta::{DecodeError, Effort, GroupDecoder};
-use bellwether_types::{Hash, Serial, Term, TreePath};
+use bellwether_types::{Hash, Serial, Term, TreePath, VersionId};
 use bellwether_wire::{ContentKey, SigningKey};
 
-pub(crate) type Files = BTreeMap<&'static str, Vec<u8>>;
+pub type Files = BTreeMap<&'static str, Vec<u8>>;
 
 /// A tree of regular files and the directories above them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Farm {
-    pub(crate) files: BTreeMap<TreePath, Vec<u8>>,
-    pub(crate) manifest: Manifest,
+pub struct Farm {
+    pub files: BTreeMap<TreePath, Vec<u8>>,
+    pub manifest: Manifest,
 }
 
 impl Farm {
-    pub(crate) fn new(files: &Files) -> Self {
+    pub fn new(files: &Files) -> Self {
         let files: BTreeMap<TreePath, Vec<u8>> = files
             .iter()
             .map(|(path, content)| (TreePath::new(path.as_bytes()).unwrap(), content.clone()))
@@ -91,12 +91,21 @@ impl Contents for Pair<'_> {
     }
 }
 
-pub(crate) struct Making<'k> {
-    pub(crate) effort: Effort,
-    pub(crate) size_max: Option<u64>,
-    pub(crate) signing: Option<&'k SigningKey>,
-    pub(crate) content_key: Option<&'k ContentKey>,
-    pub(crate) compressible: &'k dyn Fn(&TreePath) -> bool,
+pub struct Making<'k> {
+    pub effort: Effort,
+    pub size_max: Option<u64>,
+    pub signing: Option<&'k SigningKey>,
+    pub content_key: Option<&'k ContentKey>,
+    pub compressible: &'k dyn Fn(&TreePath) -> bool,
+}
+
+impl std::fmt::Debug for Making<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Making")
+            .field("effort", &self.effort)
+            .field("size_max", &self.size_max)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Making<'_> {
@@ -112,7 +121,7 @@ impl Default for Making<'_> {
 }
 
 /// The parts of the assignment that brings `base` to `target`.
-pub(crate) fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u8>> {
+pub fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u8>> {
     let hints = Hints {
         compressible: making.compressible,
         ..Hints::NONE
@@ -140,7 +149,8 @@ pub(crate) fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u
     let count = data.len() as u32;
     let parts = data.iter().zip(1..).map(|(plain, number)| {
         let mut header = Header::new(Action::Publish, Serial(6 + u64::from(number)), Term(1));
-        header.base = Some(base.manifest.version());
+        let is_empty = base.manifest == Manifest::empty();
+        header.base = (!is_empty).then(|| base.manifest.version());
         header.target = Some(target.manifest.version());
         header.part = Part { number, count };
         header.content_len = update.content_len();
@@ -172,7 +182,7 @@ pub(crate) fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadError {
+pub enum ReadError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -189,15 +199,44 @@ pub(crate) enum ReadError {
     Version,
 }
 
-/// What a node makes of the parts: the contents that were written, and the tree.
-pub(crate) fn read(
+/// What a node makes of the parts, if it is what they promise: the contents that were written, and
+/// the tree.
+pub fn read(
     base: &Farm,
     parts: &[Vec<u8>],
     trust: &Trust,
     key: Option<&ContentKey>,
 ) -> Result<(BTreeMap<TreePath, Vec<u8>>, Manifest), ReadError> {
+    let built = build(base, parts, trust, key)?;
+    if built.promised != Some(built.manifest.version()) {
+        return Err(ReadError::Version);
+    }
+    let written = built.written.into_iter().map(|write| write.path);
+    Ok((written.zip(built.contents).collect(), built.manifest))
+}
+
+/// What came of an assignment, promised or not.
+#[derive(Debug)]
+pub struct Built {
+    /// The header's target.
+    pub promised: Option<VersionId>,
+    /// The files that were written, in order.
+    pub written: Vec<WriteFile>,
+    /// Their contents.
+    pub contents: Vec<Vec<u8>>,
+    /// The tree.
+    pub manifest: Manifest,
+}
+
+/// Carries out what the parts say.
+pub fn build(
+    base: &Farm,
+    parts: &[Vec<u8>],
+    trust: &Trust,
+    key: Option<&ContentKey>,
+) -> Result<Built, ReadError> {
     let mut tree = Tree::new(&base.manifest);
-    let mut target = None;
+    let mut promised = None;
     let mut segments: Option<SegmentReader<&[u8]>> = None;
     let mut decoder = None;
     let mut contents: Vec<Vec<u8>> = Vec::new();
@@ -208,8 +247,9 @@ pub(crate) fn read(
         if opened.header.base.unwrap_or_else(empty) != base.manifest.version() {
             return Err(ReadError::Base);
         }
-        target = opened.header.target;
-        if !opened.body.is_empty() {
+        promised = opened.header.target;
+        // The first part has the commands of all.
+        if segments.is_none() {
             body::decode(&opened.body, &mut tree)?;
         }
         contents.resize_with(tree.written().len(), Vec::new);
@@ -244,20 +284,18 @@ pub(crate) fn read(
         .iter()
         .map(|bytes| (bytes.len() as u64, Hash::of(bytes)));
     let hashes: Vec<_> = hashes.collect();
-    let paths: Vec<_> = tree
-        .written()
-        .iter()
-        .map(|write| write.path.clone())
-        .collect();
+    let written = tree.written().to_vec();
     let manifest = tree.finish(&hashes)?;
-    if target != Some(manifest.version()) {
-        return Err(ReadError::Version);
-    }
-    Ok((paths.into_iter().zip(contents).collect(), manifest))
+    Ok(Built {
+        promised,
+        written,
+        contents,
+        manifest,
+    })
 }
 
 /// Repeatable bytes that do not compress.
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;

@@ -1,0 +1,24 @@
+//! The test vectors of `docs/formats.md`, read from the document itself, so that text and program
+//! cannot drift apart.
+
+const DOCUMENT: &str = include_str!("../../../docs/formats.md");
+
+/// The bytes of a fenced block: hexadecimal digits, and from `#` to the end of a line what they
+/// mean.
+pub fn vector(name: &str) -> Vec<u8> {
+    let fence = format!("```vector {name}\n");
+    let (_, rest) = DOCUMENT
+        .split_once(&fence)
+        .unwrap_or_else(|| panic!("docs/formats.md has no vector {name}"));
+    let (block, _) = rest.split_once("```").expect("the block ends");
+    let digits: String = block
+        .lines()
+        .flat_map(|line| line.split('#').next())
+        .flat_map(str::split_whitespace)
+        .collect();
+    let byte = |pair: &[u8]| {
+        let pair = std::str::from_utf8(pair).expect("digits are ASCII");
+        u8::from_str_radix(pair, 16).unwrap_or_else(|_| panic!("{name}: `{pair}` is no byte"))
+    };
+    digits.as_bytes().chunks(2).map(byte).collect()
+}
