@@ -553,6 +553,28 @@ mod tests {
         }
     }
 
+    /// INTERP-08: the one that fails is told by its number, whether it is wrong or only does not fit.
+    #[test]
+    fn a_command_that_fails_is_told_by_its_number() {
+        let empty = Manifest::empty();
+        let target = tree(&[("a", directory()), ("b", directory()), ("c", directory())]);
+        let bytes = body::encode(&planned(&empty, &target), &mut Tree::new(&empty)).unwrap();
+        let refusal = |bytes: &[u8], base| {
+            let error = body::decode(bytes, &mut Tree::new(base)).unwrap_err();
+            error.to_string()
+        };
+        let taken = tree(&[("b", file(b"1"))]);
+        assert_eq!(refusal(&bytes, &taken), "command 1 cannot be applied");
+        // The first column has the operations, behind its length.
+        let mut unknown = bytes;
+        unknown[3] = 77;
+        let said = refusal(&unknown, &empty);
+        assert!(
+            said.starts_with("command 2: unknown operation 77"),
+            "{said}"
+        );
+    }
+
     /// Trees over few names and contents, so that moves, swaps and kind changes abound.
     fn any_tree() -> impl Strategy<Value = Manifest> {
         let content = 0..6u8;

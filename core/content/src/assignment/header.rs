@@ -327,6 +327,13 @@ impl Header {
         if self.data_len > 0 && self.part.number == 1 && self.body_len == 0 {
             return contradiction("data without commands");
         }
+        if self.data_len == 0 && self.blocks_hash != Hash::of(&[]) {
+            return contradiction("blocks of a data file that is not there");
+        }
+        let compression = (self.body_raw_len, self.body_compression);
+        if self.body_len == 0 && compression != (0, Compression::Stored) {
+            return contradiction("commands that are not there");
+        }
         Ok(())
     }
 }
@@ -436,16 +443,69 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Header::decode(&bytes[..len]).is_err(), "{len}");
         }
-        let refused = |change: fn(&mut Header)| {
+        let refused = |why: &str, change: fn(&mut Header)| {
             let mut header = full();
             change(&mut header);
-            assert!(Header::decode(&header.encode()).is_err(), "{header:?}");
+            let error = Header::decode(&header.encode()).unwrap_err().to_string();
+            assert!(error.contains(why), "{why}? {error}");
         };
-        refused(|header| header.data_len += 1);
-        refused(|header| header.data_plain_len = u64::MAX);
-        refused(|header| header.body_raw_len = u64::MAX);
-        refused(|header| header.body_len = 1 << 30);
-        refused(|header| header.part.number = 0);
-        refused(|header| header.part.number = 4);
+        let lengths = "lengths of the data file";
+        refused(lengths, |header| header.data_len += 1);
+        refused(lengths, |header| header.data_plain_len = u64::MAX);
+        refused("1 TiB of data", |header| header.data_len = u64::MAX);
+        refused("256 MiB of commands", |header| {
+            header.body_raw_len = u64::MAX;
+        });
+        refused("grow by compression", |header| header.body_len = 1 << 30);
+        refused("a part that", |header| header.part.number = 0);
+        refused("a part that", |header| header.part.number = 4);
+        refused("a part that", |header| header.part.count = u32::MAX);
+        refused("data without commands", |header| {
+            header.part.number = 1;
+            (header.body_len, header.body_raw_len) = (0, 0);
+        });
+    }
+
+    /// ASSIGN-02.
+    #[test]
+    fn what_is_said_of_parts_that_are_not_there_is_refused() {
+        let order = Header::new(Action::Commit, Serial(1), Term(1)).encode();
+        assert!(Header::decode(&order).is_ok());
+        let blocks = [&[16, 0x58, 32][..], &[7; 32]].concat();
+        for (field, why) in [
+            (&blocks[..], "blocks of a data file"),
+            (&[12, 9], "commands that are not there"),
+            (&[13, 1], "commands that are not there"),
+        ] {
+            let mut bytes = [&order, field].concat();
+            bytes[0] += 1; // One more pair in the map.
+            let error = Header::decode(&bytes).unwrap_err().to_string();
+            assert!(error.contains(why), "{why}? {error}");
+        }
+    }
+
+    /// CRYPT-04.
+    #[test]
+    fn unknown_ciphers_are_named_and_half_of_one_is_refused() {
+        let bytes = full().encode();
+        // The cipher's key, its number, and the key of the salt.
+        let at = bytes.windows(4).position(|four| four == [18, 1, 19, 0x50]);
+        let at = at.unwrap();
+        let mut other = bytes.clone();
+        other[at + 1] = 2;
+        assert!(matches!(
+            Header::decode(&other),
+            Err(DecodeHeaderError::Cipher(2))
+        ));
+        // A field of a later program in the place of the one or the other.
+        for half in [at, at + 2] {
+            let mut other = bytes.clone();
+            other.splice(half..=half, [0x18, 97]);
+            let error = Header::decode(&other).unwrap_err();
+            assert!(
+                error.to_string().contains("a cipher needs a salt"),
+                "{error}"
+            );
+        }
     }
 }
