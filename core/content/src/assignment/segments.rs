@@ -397,10 +397,8 @@ impl<R: Read> SegmentReader<R> {
     /// Checks that all that the commands announced has come, and nothing follows.
     pub fn finish(mut self, writes: &[WriteFile]) -> Result<(), SegmentError> {
         self.skip_finished(writes);
-        let missing = writes[self.write..]
-            .iter()
-            .map(|write| write.size)
-            .sum::<u64>();
+        let sizes = writes[self.write..].iter().map(|write| write.size);
+        let missing = sizes.fold(0, u64::saturating_add);
         if missing > self.offset {
             let missing = missing - self.offset;
             return Err(SegmentError::TooLittle { missing });

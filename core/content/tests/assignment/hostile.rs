@@ -1,4 +1,12 @@
-use bellwether_content::assignment::{OpenError, Trust};
+use bellwether_content::assignment::{
+    Action, DataWriter, Head, Header, OpenError, SegmentError, Trust,
+};
+use bellwether_content::body;
+use bellwether_content::command::{Command, WriteFile};
+use bellwether_content::manifest::{Manifest, Mode, Timestamp};
+use bellwether_content::tree::Tree;
+use bellwether_delta::Effort;
+use bellwether_types::{Serial, Term, TreePath};
 use bellwether_wire::{ContentKey, SigningKey};
 
 use bellwether_kit::farm::{Farm, Files, Making, ReadError, make, read};
@@ -75,9 +83,7 @@ fn bytes_behind_the_data_file_are_refused() {
         assert!(matches!(
             read(base, &[longer], trust, key),
             Err(ReadError::Open(OpenError::LeftOver)
-                | ReadError::Segment(bellwether_content::assignment::SegmentError::Open(
-                    OpenError::LeftOver
-                )))
+                | ReadError::Segment(SegmentError::Open(OpenError::LeftOver)))
         ));
     });
 }
@@ -137,4 +143,36 @@ fn another_base_is_refused() {
             Err(ReadError::Base)
         ));
     }
+}
+
+/// Sizes are claims: together they may be more than there is.
+#[test]
+fn sizes_beyond_all_measure_are_refused() {
+    let base = Manifest::empty();
+    let mut tree = Tree::new(&base);
+    let writes = [b"a", b"b"].map(|name| {
+        Command::WriteFile(WriteFile {
+            path: TreePath::new(*name).unwrap(),
+            mode: Mode::new(0o644).unwrap(),
+            owner: None,
+            size: u64::MAX,
+            modified: Timestamp::default(),
+            base: None,
+        })
+    });
+    let body = body::encode(&writes, &mut tree).unwrap();
+    let mut header = Header::new(Action::Publish, Serial(1), Term(1));
+    header.target = Some(base.version());
+    let head = Head {
+        blocks: DataWriter::new(None).finish(&mut header, &mut Vec::new()),
+        header,
+        body,
+    };
+    let (_, bytes) = head.encode(Effort::Fast, None, None);
+    assert!(matches!(
+        read(&Farm::default(), &[bytes], &Trust::Anyone, None),
+        Err(ReadError::Segment(SegmentError::TooLittle {
+            missing: u64::MAX
+        }))
+    ));
 }
