@@ -325,37 +325,45 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Like files follow each other, so that their contents compress as one.
+    /// Like files follow each other, so that their contents compress as one; those that are
+    /// patched stand before those that are new, so that no segment holds both.
     fn write_files(&mut self, hints: &Hints<'_>) -> Result<(), ApplyError> {
         let missing = self
             .target
             .files()
             .filter(|(path, file)| !self.has_content(path, file));
-        let mut missing: Vec<_> = missing.collect();
-        missing.sort_by_cached_key(|(path, _)| {
+        let mut missing: Vec<_> = missing
+            .map(|(path, file)| (path, file, self.base_of(path, file, hints)))
+            .collect();
+        missing.sort_by_cached_key(|(path, _, base)| {
             (
                 (hints.compressible)(path),
+                base.is_none(),
                 extension(path).to_vec(),
                 (*path).clone(),
             )
         });
-        for (path, file) in missing {
-            let own = self
-                .tree
-                .base_index(path)
-                .and_then(|index| self.tree.base_path(index));
-            let base = own.or_else(|| hints.resemblances.get(path)).cloned();
-            let is_file = |path: &TreePath| matches!(self.tree.base().get(path), Some(Entry::File(base)) if base.size > 0);
+        for (path, file, base) in missing {
             self.push(Command::WriteFile(WriteFile {
                 path: path.clone(),
                 mode: file.mode,
                 owner: file.owner.clone(),
                 size: file.size,
                 modified: file.modified,
-                base: base.filter(|path| file.size > 0 && is_file(path)),
+                base,
             }))?;
         }
         Ok(())
+    }
+
+    /// The file of the base that a file's content is expressed against, if any.
+    fn base_of(&self, path: &TreePath, file: &File, hints: &Hints<'_>) -> Option<TreePath> {
+        let own = self.tree.base_index(path);
+        let own = own.and_then(|index| self.tree.base_path(index));
+        let base = own.or_else(|| hints.resemblances.get(path))?;
+        let held = self.tree.base().get(base);
+        let is_file = matches!(held, Some(Entry::File(base)) if base.size > 0);
+        (file.size > 0 && is_file).then(|| base.clone())
     }
 
     fn set_attributes(&mut self) -> Result<(), ApplyError> {

@@ -79,7 +79,7 @@ pub struct GroupSpec<C> {
 }
 
 /// Cuts the contents of `writes` into groups of segments. A group holds only contents of one
-/// class.
+/// class, and a segment only contents that have a base or only such that have none.
 pub fn cut<C: PartialEq>(
     writes: &[WriteFile],
     base: &Manifest,
@@ -109,6 +109,7 @@ pub fn cut<C: PartialEq>(
             let full = |segment: &SegmentSpec| {
                 search
                     || segment.search
+                    || segment.base.is_empty() != own.is_none()
                     || new_len >= limits.segment_new_max
                     || base_len + own_len > limits.segment_base_max
             };
@@ -483,9 +484,9 @@ fn resolve(ranges: &[[u64; 3]], base: &Manifest) -> Result<Vec<BaseRange>, Segme
 /// What the bytes of a data file are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Causes {
-    /// Bytes of content that is expressed by itself.
+    /// Bytes that bring content by itself.
     pub new: u64,
-    /// Bytes of content that is expressed against a base.
+    /// Bytes that bring content by what the base has.
     pub patch: u64,
 }
 

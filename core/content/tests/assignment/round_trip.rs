@@ -1,4 +1,4 @@
-use bellwether_content::assignment::Trust;
+use bellwether_content::assignment::{self, Causes, Trust};
 use bellwether_delta::Effort;
 use bellwether_wire::{ContentKey, SigningKey};
 
@@ -104,6 +104,35 @@ fn files_may_shrink_grow_and_shift() {
                 &Trust::Anyone,
             );
         }
+    }
+}
+
+/// What `inspect` shows: bytes of new files are not counted as those of the patched ones beside
+/// which they stand.
+#[test]
+fn bytes_are_counted_by_what_they_are_for() {
+    let before = Farm::new(&Files::from([
+        ("a.html", text(300, "6.1.187")),
+        ("c.html", text(300, "6.1.187")),
+        ("d.html", noise(6, 5000)),
+    ]));
+    let after = Farm::new(&Files::from([
+        ("a.html", text(300, "6.1.190")),
+        ("b.html", noise(7, 20_000)),
+        ("c.html", text(300, "6.1.190")),
+        ("d.html", noise(6, 5000)),
+        ("e.html", noise(6, 5000)),
+    ]));
+    for effort in [Effort::Fast, Effort::Default, Effort::Max] {
+        let making = Making {
+            effort,
+            ..Making::default()
+        };
+        let parts = make(&before, &after, &making);
+        let opened = assignment::open(parts[0].as_slice(), &Trust::Anyone, None).unwrap();
+        let Causes { new, patch } = assignment::causes(opened.data).unwrap();
+        assert!((20_000..20_100).contains(&new), "{effort:?}: {new}");
+        assert!((1..4000).contains(&patch), "{effort:?}: {patch}");
     }
 }
 

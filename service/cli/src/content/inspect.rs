@@ -43,8 +43,9 @@ struct Inspected {
     command_bytes: u64,
     data_bytes: u64,
     content_bytes: u64,
-    /// Bytes by cause: what the data file says of its segments.
+    /// Bytes of the data file that bring content by itself; the rest of it is framing.
     new_bytes: u64,
+    /// Bytes of the data file that bring content by what the base has.
     patch_bytes: u64,
     commands: Vec<Counted>,
 }
@@ -88,7 +89,15 @@ impl fmt::Display for Inspected {
             "         {} data: {new} for new content, {patch} for patches",
             self.data_bytes
         )?;
-        write!(f, ", 0 for copies")?;
+        let copies = self
+            .commands
+            .iter()
+            .find(|counted| counted.command == "copy");
+        match copies.map_or(0, |counted| counted.count) {
+            0 => {}
+            1 => write!(f, ", 0 for 1 copy")?,
+            copies => write!(f, ", 0 for {copies} copies")?,
+        }
         for Counted { command, count } in &self.commands {
             write!(f, "\n{count:8} {command}")?;
         }
