@@ -476,7 +476,7 @@ fn there_must_be_something_to_commit_or_to_return_to() {
     assert!(!place.at("root/nowhere").exists());
 }
 
-/// COMMIT-12: a hook that fails calls the switch off.
+/// A hook that fails calls the switch off.
 #[test]
 fn a_failing_hook_keeps_what_is_live() {
     let place = published();

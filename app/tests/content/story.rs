@@ -105,6 +105,25 @@ fn an_update_in_several_files_becomes_the_new_tree() {
     assert!(std::fs::metadata(place.at("update.1")).unwrap().len() <= 512 << 10);
 }
 
+/// DELTA-04, STAGE-05: the base is too large to be held in memory, so that the place must be found.
+#[test]
+fn one_byte_in_a_hundred_million_sends_few_bytes() {
+    let place = Place::new();
+    let mut content = tree::noise(1, 100_000_000);
+    for name in ["old", "new"] {
+        tree::directory(&place.at("."), name, 0o755);
+        tree::file(&place.at(name), "large", &content, 0o644, 1_700_000_000);
+        content[60_000_000] ^= 1;
+    }
+    place.done("plan --old old --new new --out update");
+    let len = std::fs::metadata(place.at("update")).unwrap().len();
+    assert!(len < 1500, "{len}");
+    place.done("plan --new old --out first --no-compress *");
+    place.publish("first");
+    place.publish("update");
+    place.assert_live("new");
+}
+
 /// One target, whatever a node has.
 #[test]
 fn each_base_gets_its_own_assignment_to_the_same_tree() {
