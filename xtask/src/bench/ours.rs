@@ -155,7 +155,8 @@ impl Ours {
         Ok(version)
     }
 
-    /// Whether the assignment makes of `old` exactly `new`, modes, times and links included.
+    /// Whether the assignment makes of `old` exactly `new`, modes, times and links included, and a rollback leads
+    /// back to exactly `old`.
     pub(super) fn verify(
         &self,
         old: &Path,
@@ -165,25 +166,12 @@ impl Ours {
     ) -> Result<()> {
         let site = Site::at(folder.join("verify"));
         std::fs::create_dir_all(&site.root)?;
-        self.publish(old, &site, folder)?;
+        let before = self.publish(old, &site, folder)?;
         self.staged(assignment, &site)?;
         shell::read(&mut self.commit(&site, None))?;
-        let words = [
-            "rsync",
-            "--dry-run",
-            "--archive",
-            "--checksum",
-            "--delete",
-            "--itemize-changes",
-            "--omit-dir-times",
-        ];
-        let live = site.live();
-        let differences = shell::read(shell::command(words).arg(slash(new)).arg(slash(&live)))?;
-        ensure!(
-            differences.is_empty(),
-            "{} differs from the new tree:\n{differences}",
-            live.display()
-        );
+        same_tree(new, &site.live())?;
+        shell::read(&mut self.rollback(&site, &before))?;
+        same_tree(old, &site.live())?;
         std::fs::remove_dir_all(&site.root)?;
         Ok(())
     }
@@ -200,6 +188,27 @@ fn of_site<'a>(command: &'a mut Command, site: &Site) -> &'a mut Command {
         .arg("--root")
         .arg(&site.root)
         .args(["--site", Site::NAME])
+}
+
+/// Whether rsync, reading everything, would find nothing to do between the two.
+fn same_tree(wanted: &Path, live: &Path) -> Result<()> {
+    let words = [
+        "rsync",
+        "--dry-run",
+        "--archive",
+        "--checksum",
+        "--delete",
+        "--itemize-changes",
+        "--omit-dir-times",
+    ];
+    let differences = shell::read(shell::command(words).arg(slash(wanted)).arg(slash(live)))?;
+    ensure!(
+        differences.is_empty(),
+        "{} differs from {}:\n{differences}",
+        live.display(),
+        wanted.display()
+    );
+    Ok(())
 }
 
 /// To rsync a folder with a slash is what lies in it.
