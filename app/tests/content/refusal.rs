@@ -18,6 +18,7 @@ const LOWER_TERM: i32 = 13;
 const UNSAFE_ENTRY: i32 = 15;
 const SPECIAL_FILE: i32 = 16;
 const BASE_DAMAGED: i32 = 18;
+const NO_SPACE: i32 = 14;
 const PERMISSION: i32 = 20;
 const USAGE: i32 = 2;
 const NOT_FOUND: i32 = 3;
@@ -385,6 +386,29 @@ fn a_root_that_may_not_be_written_to_is_said() {
     };
     ended.assert_refused(line, PERMISSION, &["shop", "denied"]);
     assert_eq!(fs::read_dir(place.at("root2")).unwrap().count(), 0);
+}
+
+/// INTERP-03. Needs the right to mount a disk that is as small as that.
+#[test]
+fn a_full_disk_is_said_with_what_is_needed_and_what_is_there() {
+    let place = published();
+    let noise = tree::noise(1, 3_000_000);
+    tree::file(&place.at("new"), "large", &noise, 0o644, 1_700_000_000);
+    place.done("plan --new new --out large");
+    fs::create_dir(place.at("small")).unwrap();
+    let words = ["-t", "tmpfs", "-o", "size=1m", "tmpfs"];
+    let mounted = Command::new("mount")
+        .args(words)
+        .arg(place.at("small"))
+        .output();
+    if !mounted.is_ok_and(|mounted| mounted.status.success()) {
+        eprintln!("no disk can be mounted here, so none is full");
+        return;
+    }
+    let ended = place.run("stage large --allow-unsigned --root small");
+    let unmounted = Command::new("umount").arg(place.at("small")).status();
+    assert!(unmounted.unwrap().success());
+    ended.assert_refused("full", NO_SPACE, &["2.9 MiB are needed", "free"]);
 }
 
 /// The second comes while the first waits for the last byte of its assignment.

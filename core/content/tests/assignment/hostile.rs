@@ -1,10 +1,10 @@
 use bellwether_content::assignment::{
     Action, DataWriter, Head, Header, OpenError, SegmentError, Trust,
 };
-use bellwether_content::body;
+use bellwether_content::body::{self, DecodeBodyError, FieldError};
 use bellwether_content::command::{Command, WriteFile};
 use bellwether_content::manifest::{Manifest, Mode, Timestamp};
-use bellwether_content::tree::Tree;
+use bellwether_content::tree::{ApplyError, Tree};
 use bellwether_delta::Effort;
 use bellwether_types::{Serial, Term, TreePath};
 use bellwether_wire::{ContentKey, SigningKey};
@@ -145,11 +145,77 @@ fn another_base_is_refused() {
     }
 }
 
+/// ASSIGN-16: signed or not, no command leads out of the tree, by its name or through a link.
+#[test]
+fn commands_that_leave_the_tree_are_refused() {
+    let directory = |path: &[u8]| Command::CreateDirectory {
+        path: TreePath::new(path).unwrap(),
+        mode: Mode::new(0o755).unwrap(),
+        owner: None,
+    };
+    let link = |path: &[u8], target: &[u8]| Command::Symlink {
+        path: TreePath::new(path).unwrap(),
+        target: target.into(),
+        owner: None,
+    };
+    // Names that cannot be spelled as paths are put in afterwards.
+    for name in [b"..", b"/a", b"a\0", b"./", b"a/"] {
+        let body = carried_out(&[directory(b"zz")]).unwrap();
+        let at = body.windows(2).position(|two| two == b"zz").unwrap();
+        let mut bad = body;
+        bad[at..at + 2].copy_from_slice(name);
+        let error = received(bad).unwrap_err();
+        assert!(matches!(
+            error,
+            ReadError::Body(DecodeBodyError::Field {
+                index: 0,
+                fault: FieldError::Path(_)
+            })
+        ));
+    }
+    for target in ["/etc", "..", "a/../../etc", "a\0"] {
+        let body = carried_out(&[link(b"out", target.as_bytes())]).unwrap();
+        let error = received(body).unwrap_err();
+        assert!(
+            matches!(error, ReadError::Apply(ApplyError::Tree(_))),
+            "{error:?}"
+        );
+    }
+    // The planner's own code refuses the rest, and nodes share it.
+    for through in [
+        directory(b"link/in"),
+        link(b"link/in", b"a"),
+        Command::Move {
+            from: TreePath::new(*b"dir").unwrap(),
+            to: TreePath::new(*b"link/in").unwrap(),
+        },
+    ] {
+        let error = carried_out(&[directory(b"dir"), link(b"link", b"dir"), through]);
+        assert!(matches!(error, Err(ApplyError::Parent(_))), "{error:?}");
+    }
+}
+
+/// The body of these commands.
+fn carried_out(commands: &[Command]) -> Result<Vec<u8>, ApplyError> {
+    body::encode(commands, &mut Tree::new(&Manifest::empty()))
+}
+
+/// What a node without anything makes of a body.
+fn received(body: Vec<u8>) -> Result<(), ReadError> {
+    let mut header = Header::new(Action::Publish, Serial(1), Term(1));
+    header.target = Some(Manifest::empty().version());
+    let head = Head {
+        blocks: DataWriter::new(None).finish(&mut header, &mut Vec::new()),
+        header,
+        body,
+    };
+    let (_, bytes) = head.encode(Effort::Fast, None, None);
+    read(&Farm::default(), &[bytes], &Trust::Anyone, None).map(drop)
+}
+
 /// Sizes are claims: together they may be more than there is.
 #[test]
 fn sizes_beyond_all_measure_are_refused() {
-    let base = Manifest::empty();
-    let mut tree = Tree::new(&base);
     let writes = [b"a", b"b"].map(|name| {
         Command::WriteFile(WriteFile {
             path: TreePath::new(*name).unwrap(),
@@ -160,17 +226,8 @@ fn sizes_beyond_all_measure_are_refused() {
             base: None,
         })
     });
-    let body = body::encode(&writes, &mut tree).unwrap();
-    let mut header = Header::new(Action::Publish, Serial(1), Term(1));
-    header.target = Some(base.version());
-    let head = Head {
-        blocks: DataWriter::new(None).finish(&mut header, &mut Vec::new()),
-        header,
-        body,
-    };
-    let (_, bytes) = head.encode(Effort::Fast, None, None);
     assert!(matches!(
-        read(&Farm::default(), &[bytes], &Trust::Anyone, None),
+        received(carried_out(&writes).unwrap()),
         Err(ReadError::Segment(SegmentError::TooLittle {
             missing: u64::MAX
         }))

@@ -357,6 +357,26 @@ fn sockets_and_fifos_are_refused_or_skipped_by_name() {
     );
 }
 
+/// Only the super-user can make one.
+#[test]
+fn devices_are_refused_by_name() {
+    let root = tree(&["a/file"]);
+    let made = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.path().join("a/null"),
+        rustix::fs::FileType::CharacterDevice,
+        0o600.into(),
+        rustix::fs::makedev(1, 3),
+    );
+    if made.is_err() {
+        eprintln!("no devices can be made here, so none is refused");
+        return;
+    }
+    let error = check(&root, &ScanPolicy::default()).unwrap_err();
+    let said = error.to_string();
+    assert!(said.starts_with("a/null: is a device"), "{said}");
+}
+
 #[test]
 fn files_that_set_ids_are_refused_unless_policy_allows() {
     let root = tree(&["bin/su"]);
