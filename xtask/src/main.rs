@@ -9,6 +9,7 @@
 mod bench;
 mod check;
 mod corpus;
+mod fuzz;
 mod packages;
 mod random;
 mod shell;
@@ -23,6 +24,7 @@ Usage: cargo xtask COMMAND
   test [ARGS…]     every test of the workspace; ARGS go to the runner
   check [NAME…]    fmt clippy doc deny floors purity coverage: all, or those named
   corpus [NAME…]   fetch the benchmark data into /corpus: pages bundle binaries sources database model
+  fuzz TARGET      [--seconds N]: look for inputs that break what reads them; targets are the folders in fuzz/corpus
   bench NAME       delta apply switch scan memory election: ours beside its peers, as a Markdown table
                    [--runs N] [--scale F] [--only WORD,…] [--fresh]
 ";
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "check" => check::run(rest),
         "corpus" => corpus::run(rest),
+        "fuzz" => fuzz::run(rest),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
