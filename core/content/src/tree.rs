@@ -138,6 +138,18 @@ impl<'a> Tree<'a> {
         &self.written
     }
 
+    /// Where each of these stands now: its number among all entries, its path and its attributes.
+    /// `None` for one that a later command removed or replaced.
+    pub fn written_places(&self) -> Vec<Option<(usize, &TreePath, &File)>> {
+        let mut places = vec![None; self.written.len()];
+        for (number, (path, node)) in self.nodes.iter().enumerate() {
+            if let (Some(written), Entry::File(file)) = (node.written, &node.entry) {
+                places[written] = Some((number, path, file));
+            }
+        }
+        places
+    }
+
     /// Applies one command, wholly or not at all.
     pub fn apply(&mut self, command: &Command) -> Result<(), ApplyError> {
         match command {
