@@ -69,12 +69,11 @@ impl Place {
     }
 
     /// What the root holds, apart from what says nothing about content: the note of who had the
-    /// lock, the cache of fingerprints, when the state was last written, and empty shards.
+    /// lock, the cache of fingerprints, and when the state was last written.
     pub(crate) fn held(&self) -> Snapshot {
         let mut held = Snapshot::of(&self.at("root"));
         held.forget(|path| path.ends_with(b"/.bellwether/lock"));
         held.forget(|path| path.ends_with(b"/.bellwether/fingerprints"));
-        held.forget_shards(b"/.bellwether/objects/");
         held.forget_time(b"/.bellwether/state");
         held
     }

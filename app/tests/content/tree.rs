@@ -50,14 +50,6 @@ impl Snapshot {
         self.0.retain(|kept, _| !path(kept));
     }
 
-    /// Forgets the directories beneath a directory whose path ends so.
-    pub(crate) fn forget_shards(&mut self, above: &[u8]) {
-        let beneath = |path: &[u8]| path.windows(above.len()).any(|bytes| bytes == above);
-        let is_shard =
-            |path: &[u8], node: &Node| matches!(node, Node::Directory { .. }) && beneath(path);
-        self.0.retain(|path, node| !is_shard(path, node));
-    }
-
     /// Forgets when files whose path ends so were written.
     pub(crate) fn forget_time(&mut self, end: &[u8]) {
         for (path, node) in &mut self.0 {
@@ -67,15 +59,6 @@ impl Snapshot {
                 *modified = (0, 0);
             }
         }
-    }
-
-    /// The files that differ in content, mode or time.
-    pub(crate) fn distinct_files(&self) -> impl Iterator<Item = Node> {
-        let files = self
-            .0
-            .values()
-            .filter(|node| matches!(node, Node::File { .. }));
-        files.cloned()
     }
 
     /// Fails with the names of what differs, not with the content.

@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use bellwether_content::Manifest;
+use bellwether_content::{Entry, Manifest};
 use bellwether_types::VersionId;
 
 use crate::disk::{Disk, Errno};
 use crate::error::{During, SiteError};
-use crate::key::Key;
 use crate::layout;
 use crate::session::Session;
 use crate::site::Site;
 use crate::state::Release;
-use crate::store::{Object, Store};
+use crate::store::{Store, Wanted};
 use crate::tree::{self, Survey};
 
 /// Which versions stay.
@@ -30,8 +29,8 @@ pub struct Retention {
 pub struct Collected {
     /// The versions.
     pub versions: Vec<VersionId>,
-    /// How many objects only they needed.
-    pub objects: usize,
+    /// How many files went with them that no other version shares.
+    pub files: usize,
 }
 
 /// How many files are removed between two calls of `pace`.
@@ -49,16 +48,11 @@ impl<D: Disk> Site<D> {
         session.sweep()?;
         let mut collected = Collected {
             versions: passed(&session, retention)?,
-            objects: 0,
+            files: 0,
         };
         if collected.versions.is_empty() {
             return Ok(collected);
         }
-        let manifests = collected
-            .versions
-            .iter()
-            .map(|version| session.manifest(version))
-            .collect::<Result<Vec<_>, _>>()?;
         // The state comes first: half-removed versions are not held.
         for version in &collected.versions {
             session.state.releases.remove(version);
@@ -66,10 +60,15 @@ impl<D: Disk> Site<D> {
         }
         session.state.unswept = true;
         session.save()?;
-        let needed = session.needed(session.state.releases.keys())?;
-        let store = Store::open(&session)?;
-        for (version, manifest) in collected.versions.iter().zip(&manifests) {
-            collected.objects += remove(&session, &store, version, manifest, &needed, pace)?;
+        let store = Store::open(&session);
+        for version in &collected.versions {
+            let manifest = match session.manifest(version) {
+                Ok(manifest) => Some(manifest),
+                // Then what it shares with others will be read once more, and that is all.
+                Err(SiteError::ManifestDamaged { .. }) => None,
+                Err(error) => return Err(error),
+            };
+            collected.files += remove(&session, &store, version, manifest.as_deref(), pace)?;
         }
         store.save_fingerprints()?;
         self.disk().sync_all().during("sync", self.name())?;
@@ -109,61 +108,61 @@ fn passed<D: Disk>(
     Ok(passed.map(|(version, _)| *version).collect())
 }
 
-/// Removes a version's tree, the objects that only it needs, and its manifest. Removing a name
-/// moves the ctime of what other versions share, so their fingerprints are taken anew.
+/// Removes a version's tree and its manifest. Removing a name moves the ctime of what other
+/// versions share, so their fingerprints are taken anew. Returns how many files were its alone.
 fn remove<D: Disk>(
     session: &Session<'_, D>,
     store: &Store<'_, D>,
     version: &VersionId,
-    manifest: &Manifest,
-    needed: &[Key],
+    manifest: Option<&Manifest>,
     pace: &mut dyn FnMut(usize),
 ) -> Result<usize, SiteError> {
     let (disk, releases) = (session.disk(), &session.layout.releases);
     let (name, removed_name) = (version.to_string(), layout::removed_name(version));
+    let mut files = 0;
     match disk.rename(releases, name.as_bytes(), releases, &removed_name) {
         Ok(()) => {
-            let root = disk
-                .open_dir(releases, &removed_name)
-                .during("open", &name)?;
-            let survey = Survey::new(manifest);
-            for siblings in survey.leaves().chunk_by(|a, b| a.directory == b.directory) {
-                // What somebody moved about is left to the removal of the whole tree.
-                let Ok(at) = survey.open(disk, &root, siblings[0].directory) else {
-                    continue;
-                };
-                // A tree may forbid its owner to change it.
-                disk.set_dir_mode(&at, 0o700).during("remove", &name)?;
-                for batch in siblings.chunks(BATCH) {
-                    for place in batch {
-                        if let bellwether_content::Entry::File(file) = place.entry {
-                            store.unlink(Object::new(place.path, file), &at)?;
-                        }
-                    }
-                    pace(batch.len());
-                }
+            if let Some(manifest) = manifest {
+                let root = disk
+                    .open_dir(releases, &removed_name)
+                    .during("open", &name)?;
+                files = unlink_files(disk, store, &root, manifest, pace)?;
             }
             tree::remove(disk, releases, &removed_name, pace)?;
         }
         Err(Errno::NOENT) => {}
         Err(errno) => return Err(errno).during("remove", name).map_err(Into::into),
     }
-    let mut unneeded: Vec<Key> = manifest
-        .files()
-        .map(|(_, file)| Key::of(file))
-        .filter(|key| needed.binary_search(key).is_err())
-        .collect();
-    unneeded.sort_unstable();
-    unneeded.dedup();
-    let mut objects = 0;
-    for batch in unneeded.chunks(BATCH) {
-        for key in batch {
-            objects += usize::from(store.remove(key)?);
+    layout::remove(disk, &session.layout.manifests, name.as_bytes())?;
+    Ok(files)
+}
+
+fn unlink_files<D: Disk>(
+    disk: &D,
+    store: &Store<'_, D>,
+    root: &D::Dir,
+    manifest: &Manifest,
+    pace: &mut dyn FnMut(usize),
+) -> Result<usize, SiteError> {
+    let survey = Survey::new(manifest.iter());
+    let mut files = 0;
+    for siblings in survey.leaves().chunk_by(|a, b| a.directory == b.directory) {
+        // What somebody moved about is left to the removal of the whole tree.
+        let Ok(at) = survey.open(disk, root, siblings[0].directory) else {
+            continue;
+        };
+        // A tree may forbid its owner to change it.
+        disk.set_dir_mode(&at, 0o700)
+            .during("remove", siblings[0].path)?;
+        for batch in siblings.chunks(BATCH) {
+            for place in batch {
+                if let Entry::File(file) = place.entry {
+                    let path = place.path;
+                    files += usize::from(store.unlink(Wanted { path, file }, &at)?);
+                }
+            }
+            pace(batch.len());
         }
-        pace(batch.len());
     }
-    match disk.unlink(&session.layout.manifests, name.as_bytes()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(objects),
-        Err(errno) => Err(errno).during("remove", name).map_err(Into::into),
-    }
+    Ok(files)
 }

@@ -138,7 +138,9 @@ pub enum SiteError {
         reason: &'static str,
     },
     /// The manifest of a held version cannot be believed.
-    #[error("the manifest of version {version} is damaged: stage that version again")]
+    #[error(
+        "the manifest of version {version} is damaged: fsck makes it anew if its tree is whole, else stage that version again, from nothing"
+    )]
     ManifestDamaged {
         /// The version.
         version: VersionId,

@@ -4,14 +4,14 @@
 //! The table is a cache. Losing it, or any entry, costs reading those files once more; a stale
 //! entry never matches, because nobody can set a ctime.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bellwether_content::Timestamp;
+use bellwether_content::{File, Timestamp};
+use bellwether_types::Hash;
 
 use crate::disk::{Disk, Kind, Stat};
 use crate::error::Fault;
-use crate::key::Key;
 use crate::layout::{self, Durability, FINGERPRINTS};
 
 /// A table that several threads use; each inode has one guard at a time.
@@ -19,19 +19,30 @@ use crate::layout::{self, Durability, FINGERPRINTS};
 pub(crate) struct Fingerprints {
     /// As loaded, by inode.
     loaded: Vec<Record>,
-    /// What was learnt since; `None` forgets.
+    /// What was learnt since.
     learnt: Vec<Mutex<Learnt>>,
 }
 
-type Learnt = HashMap<u64, Option<Record>>;
+type Learnt = BTreeMap<u64, Finding>;
+
+#[derive(Debug, Clone, Copy)]
+enum Finding {
+    Intact(Record),
+    /// Not what it should be, as long as its ctime is this.
+    Damaged(Timestamp),
+    Unknown,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Record {
     inode: u64,
     mtime: Timestamp,
     ctime: Timestamp,
-    key: Key,
+    content: Content,
 }
+
+/// The beginning of the hash of what a file holds.
+type Content = [u8; 16];
 
 /// Exclusive use of what is known about one inode (and a few that share its guard).
 #[derive(Debug)]
@@ -41,8 +52,9 @@ pub(crate) struct Guard<'a> {
     learnt: MutexGuard<'a, Learnt>,
 }
 
-const MAGIC: &[u8; 8] = b"bwfinge1";
-const RECORD_LEN: usize = 8 + 12 + 12 + Key::LEN;
+const MAGIC: &[u8; 8] = b"bwfinge2";
+const CONTENT_LEN: usize = size_of::<Content>();
+const RECORD_LEN: usize = 8 + 12 + 12 + CONTENT_LEN;
 const CHECK_LEN: usize = 32;
 const GUARDS: u64 = 64;
 /// 20 million files.
@@ -89,12 +101,10 @@ impl Fingerprints {
 
     fn merged(&self) -> Vec<Record> {
         let guards: Vec<_> = self.learnt.iter().map(lock).collect();
-        let learnt = |inode: u64| guards[(inode % GUARDS) as usize].get(&inode);
-        let kept = self
-            .loaded
-            .iter()
-            .filter(|record| learnt(record.inode).is_none());
-        let new = guards.iter().flat_map(|learnt| learnt.values().flatten());
+        let learnt = |inode: u64| guards[(inode % GUARDS) as usize].contains_key(&inode);
+        let kept = self.loaded.iter().filter(|record| !learnt(record.inode));
+        let findings = guards.iter().flat_map(|learnt| learnt.values());
+        let new = findings.filter_map(Finding::intact);
         let mut records: Vec<Record> = kept.chain(new).copied().collect();
         records.sort_unstable_by_key(|record| record.inode);
         records
@@ -102,46 +112,53 @@ impl Fingerprints {
 }
 
 impl Guard<'_> {
-    /// Whether a file with this `stat`, of the guarded inode, is the intact object `key`.
-    pub(crate) fn holds(&self, stat: &Stat, key: &Key) -> bool {
+    /// Whether a file with this `stat`, of the guarded inode, is as we left it: with the content
+    /// and the permissions of `file`.
+    pub(crate) fn holds(&self, stat: &Stat, file: &File) -> bool {
         debug_assert_eq!(stat.inode, self.inode);
-        self.record().is_some_and(|record| {
-            stat.kind == Kind::File
-                && record.key == *key
-                && record.mtime == stat.mtime
-                && record.ctime == stat.ctime
-        })
+        stat.kind == Kind::File
+            && (stat.size, stat.mode) == (file.size, file.mode.bits())
+            && self.record().is_some_and(|record| {
+                record.ctime == stat.ctime
+                    && record.mtime == stat.mtime
+                    && record.content == content(&file.hash)
+            })
     }
 
-    /// Notes that it is.
-    pub(crate) fn note(&mut self, stat: &Stat, key: Key) {
+    /// Whether a file with this `stat` was found damaged, and nobody has touched it since.
+    pub(crate) fn refuses(&self, stat: &Stat) -> bool {
+        match self.learnt.get(&self.inode) {
+            Some(Finding::Damaged(ctime)) => *ctime == stat.ctime,
+            _ => false,
+        }
+    }
+
+    /// Notes that a file with this `stat` is intact and has this content.
+    pub(crate) fn note(&mut self, stat: &Stat, hash: &Hash) {
         debug_assert_eq!(stat.inode, self.inode);
         let record = Record {
             inode: self.inode,
             mtime: stat.mtime,
             ctime: stat.ctime,
-            key,
+            content: content(hash),
         };
-        self.learnt.insert(self.inode, Some(record));
+        self.learnt.insert(self.inode, Finding::Intact(record));
     }
 
-    /// Notes that it is, unless something later is known: for a stat that was taken before the
-    /// guard, while other threads may have linked the file too.
-    pub(crate) fn note_latest(&mut self, stat: &Stat, key: Key) {
-        let later = |record: &Record| record.key == key && record.ctime > stat.ctime;
-        if !self.record().is_some_and(later) {
-            self.note(stat, key);
-        }
+    /// Notes that it is not what it should be.
+    pub(crate) fn note_damaged(&mut self, stat: &Stat) {
+        let finding = Finding::Damaged(stat.ctime);
+        self.learnt.insert(self.inode, finding);
     }
 
     /// Notes that nothing is known.
     pub(crate) fn forget(&mut self) {
-        self.learnt.insert(self.inode, None);
+        self.learnt.insert(self.inode, Finding::Unknown);
     }
 
     fn record(&self) -> Option<&Record> {
         match self.learnt.get(&self.inode) {
-            Some(learnt) => learnt.as_ref(),
+            Some(finding) => finding.intact(),
             None => {
                 let index = self
                     .loaded
@@ -150,6 +167,21 @@ impl Guard<'_> {
             }
         }
     }
+}
+
+impl Finding {
+    fn intact(&self) -> Option<&Record> {
+        match self {
+            Self::Intact(record) => Some(record),
+            Self::Damaged(_) | Self::Unknown => None,
+        }
+    }
+}
+
+fn content(hash: &Hash) -> Content {
+    let mut content = [0; CONTENT_LEN];
+    content.copy_from_slice(&hash.0[..CONTENT_LEN]);
+    content
 }
 
 fn lock(learnt: &Mutex<Learnt>) -> MutexGuard<'_, Learnt> {
@@ -166,7 +198,7 @@ fn encode(records: &[Record]) -> Vec<u8> {
             bytes.extend_from_slice(&time.seconds.to_le_bytes());
             bytes.extend_from_slice(&time.nanoseconds.to_le_bytes());
         }
-        bytes.extend_from_slice(&record.key.0);
+        bytes.extend_from_slice(&record.content);
     }
     let check = blake3::hash(&bytes);
     bytes.extend_from_slice(check.as_bytes());
@@ -193,7 +225,7 @@ fn decode_record(bytes: &[u8]) -> Option<Record> {
         inode: u64::from_le_bytes(*inode),
         mtime: decode_time(mtime)?,
         ctime: decode_time(ctime)?,
-        key: Key(rest.try_into().ok()?),
+        content: rest.try_into().ok()?,
     })
 }
 
@@ -207,8 +239,20 @@ fn decode_time(bytes: &[u8; 12]) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use bellwether_content::Mode;
+
     use super::*;
     use crate::disk::{Ids, MemoryDisk};
+
+    fn file(content: &str) -> File {
+        File {
+            mode: Mode::new(0o644).unwrap(),
+            owner: None,
+            size: content.len() as u64,
+            hash: Hash::of(content.as_bytes()),
+            modified: Timestamp::default(),
+        }
+    }
 
     fn stat(inode: u64, change: i64) -> Stat {
         let time = |seconds| Timestamp {
@@ -238,24 +282,47 @@ mod tests {
     fn what_was_noted_holds_until_the_file_is_touched() {
         let disk = MemoryDisk::new(Default::default());
         let table = Fingerprints::load(&disk, &disk.root().unwrap());
-        let key = |byte| Key([byte; Key::LEN]);
+        let (abc, abd) = (file("abc"), file("abd"));
         for inode in [70, 6, 134] {
-            table.guard(inode).note(&stat(inode, 2), key(inode as u8));
+            table.guard(inode).note(&stat(inode, 2), &abc.hash);
         }
         table.guard(6).forget();
         for table in [&table, &saved(&table), &saved(&saved(&table))] {
-            assert!(table.guard(70).holds(&stat(70, 2), &key(70)));
-            assert!(table.guard(134).holds(&stat(134, 2), &key(134)));
-            assert!(
-                !table.guard(70).holds(&stat(70, 3), &key(70)),
-                "another ctime"
-            );
-            assert!(
-                !table.guard(70).holds(&stat(70, 2), &key(71)),
-                "another object"
-            );
-            assert!(!table.guard(6).holds(&stat(6, 2), &key(6)), "forgotten");
+            let holds = |stat: Stat, file: &File| table.guard(stat.inode).holds(&stat, file);
+            assert!(holds(stat(70, 2), &abc));
+            assert!(holds(stat(134, 2), &abc));
+            assert!(!holds(stat(70, 3), &abc), "another ctime");
+            assert!(!holds(stat(70, 2), &abd), "another content");
+            assert!(!holds(stat(6, 2), &abc), "forgotten");
+            let (mode, size) = (0o600, 4);
+            for changed in [
+                Stat {
+                    mode,
+                    ..stat(70, 2)
+                },
+                Stat {
+                    size,
+                    ..stat(70, 2)
+                },
+                // Within the tick of the clock in which it was noted.
+                Stat {
+                    mtime: stat(70, 2).ctime,
+                    ..stat(70, 2)
+                },
+            ] {
+                assert!(!holds(changed, &abc), "{changed:?}");
+            }
         }
+    }
+
+    #[test]
+    fn damage_is_found_once_and_looked_for_again_after_a_touch() {
+        let table = Fingerprints::empty();
+        table.guard(1).note_damaged(&stat(1, 2));
+        assert!(table.guard(1).refuses(&stat(1, 2)));
+        assert!(!table.guard(1).refuses(&stat(1, 3)));
+        assert!(!table.guard(1).holds(&stat(1, 2), &file("abc")));
+        assert!(!saved(&table).guard(1).refuses(&stat(1, 2)), "kept");
     }
 
     #[test]
@@ -264,7 +331,7 @@ mod tests {
             inode: 1,
             mtime: Timestamp::default(),
             ctime: Timestamp::default(),
-            key: Key([1; Key::LEN]),
+            content: [1; CONTENT_LEN],
         };
         let bytes = encode(&[record; 2]);
         assert_eq!(decode(&bytes).map(|records| records.len()), Some(2));

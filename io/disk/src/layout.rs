@@ -9,12 +9,13 @@ pub(crate) const LIVE: &[u8] = b"live";
 pub(crate) const LIVE_NEXT: &[u8] = b"live.next";
 pub(crate) const RELEASES: &[u8] = b"releases";
 pub(crate) const PRIVATE: &[u8] = b".bellwether";
-pub(crate) const OBJECTS: &[u8] = b"objects";
 pub(crate) const MANIFESTS: &[u8] = b"manifests";
 const SPOOL: &[u8] = b"spool";
 pub(crate) const STATE: &[u8] = b"state";
 pub(crate) const FINGERPRINTS: &[u8] = b"fingerprints";
 pub(crate) const LOCK: &[u8] = b"lock";
+/// In `releases`: the tree that is being built. There is one at a time, because of the lock.
+pub(crate) const PARTIAL: &[u8] = b".partial";
 /// Ends the name of a file that will replace another; no name that a user gives can end so.
 pub(crate) const NEXT: &[u8] = b"~";
 
@@ -24,7 +25,6 @@ pub(crate) struct Layout<D: Disk> {
     pub(crate) site: D::Dir,
     pub(crate) releases: D::Dir,
     pub(crate) private: D::Dir,
-    pub(crate) objects: D::Dir,
     pub(crate) manifests: D::Dir,
     pub(crate) spool: D::Dir,
 }
@@ -54,7 +54,6 @@ impl<D: Disk> Layout<D> {
         let private = open(&at, PRIVATE)?;
         Ok(Self {
             releases: open(&at, RELEASES)?,
-            objects: open(&private, OBJECTS)?,
             manifests: open(&private, MANIFESTS)?,
             spool: open(&private, SPOOL)?,
             site: at,
@@ -77,7 +76,7 @@ impl<D: Disk> Layout<D> {
         let at = make(&root, name.as_bytes(), PUBLIC_MODE)?;
         make(&at, RELEASES, PUBLIC_MODE)?;
         let private = make(&at, PRIVATE, PRIVATE_MODE)?;
-        for name in [OBJECTS, MANIFESTS, SPOOL] {
+        for name in [MANIFESTS, SPOOL] {
             make(&private, name, PRIVATE_MODE)?;
         }
         for dir in [&private, &at, &root] {
@@ -85,11 +84,6 @@ impl<D: Disk> Layout<D> {
         }
         Ok(())
     }
-}
-
-/// The name of a release while it is built.
-pub(crate) fn partial_name(version: &VersionId) -> Vec<u8> {
-    format!(".{version}.partial").into_bytes()
 }
 
 /// The name of a release while it is removed.
@@ -117,10 +111,7 @@ pub(crate) fn replace<D: Disk>(
     let next = [name, NEXT].concat();
     let place = || name.escape_ascii();
     // A crash may have left one behind.
-    match disk.unlink(at, &next) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno).during("replace", place()),
-    }
+    remove(disk, at, &next)?;
     let file = disk
         .create_file(at, &next, 0o600)
         .during("replace", place())?;
@@ -134,6 +125,15 @@ pub(crate) fn replace<D: Disk>(
         disk.sync_dir(at).during("sync", place())?;
     }
     Ok(())
+}
+
+/// Removes a file, and tells whether it was there.
+pub(crate) fn remove<D: Disk>(disk: &D, at: &D::Dir, name: &[u8]) -> Result<bool, Fault> {
+    match disk.unlink(at, name) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno).during("remove", name.escape_ascii()),
+    }
 }
 
 /// All of a file of at most `len_max` bytes, or `None` if there is none.

@@ -1,11 +1,10 @@
-//! A site on disk: objects, releases, the switch between them, and what puts things right after
+//! A site on disk: releases, the switch between them, and what puts things right after
 //! a crash.
 //!
 //! ```text
 //! ROOT/SITE/live -> releases/VERSION     what is served; one rename switches it
-//! ROOT/SITE/releases/VERSION/...         trees, sharing files with each other and the objects
+//! ROOT/SITE/releases/VERSION/...         trees, sharing files with each other
 //! ROOT/SITE/.bellwether/
-//!     objects/XX/...                     each content once per mode, owner and mtime
 //!     manifests/VERSION                  the canonical encoding
 //!     state                              what is held, staged and decided
 //!     fingerprints                       which inodes we know to be intact; a cache
@@ -24,7 +23,7 @@ pub mod disk;
 mod error;
 mod fingerprint;
 mod hook;
-mod key;
+mod index;
 mod layout;
 mod mend;
 mod parallel;
@@ -40,15 +39,19 @@ mod state;
 mod store;
 mod switch;
 mod tree;
+mod verify;
+mod writer;
 
 pub use collect::{Collected, Retention};
 pub use disk::{Disk, Ids, MemoryDisk, RealDisk, Stopping};
 pub use error::{ErrorKind, Fault, SiteError};
 pub use hook::{Hook, HookOutcome, HookRun, Hooks};
-pub use mend::{Checked, Damage, Difference, DifferenceKind, Mended};
+pub use mend::{Checked, Damage, Mended};
 pub use recovery::Recovery;
 pub use site::{Options, OwnerLookup, Site, Status};
 pub use spool::{Spool, SpoolError, SpooledFile};
-pub use staging::{BaseFile, ObjectWriter, StageRequest, Staging};
+pub use staging::{BaseFile, StageRequest, Staging};
 pub use state::{Release, Switch};
 pub use switch::{Decided, Switched};
+pub use verify::{Difference, DifferenceKind};
+pub use writer::{NewFile, Writer};

@@ -1,18 +1,19 @@
-//! Comparing held versions with what they should be, and setting right what can be.
+//! Setting right what can be of held versions that are not what they should be.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bellwether_content::{Entry, Manifest};
-use bellwether_types::{TreePath, VersionId};
+use bellwether_content::{Entry, File, Manifest, Mode, Owner};
+use bellwether_types::{Hash, TreePath, VersionId};
 
 use crate::disk::{Disk, Errno, Kind};
 use crate::error::{During, SiteError};
-use crate::key::Key;
+use crate::layout::{self, Durability};
 use crate::parallel;
 use crate::session::Session;
 use crate::site::Site;
-use crate::store::{Object, Store};
-use crate::tree::{Place, Survey};
+use crate::store::{Store, Wanted, read_through};
+use crate::tree::{self, Place, Survey};
 
 /// What was found out of order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,32 +36,47 @@ pub struct Damage {
 /// What a check of everything found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checked {
-    /// How many objects were read and compared.
-    pub objects: usize,
+    /// How many files were compared.
+    pub files: usize,
     /// What was out of order.
     pub mended: Mended,
+    /// Versions whose manifest was damaged, and was made anew from their tree.
+    pub manifests_restored: Vec<VersionId>,
+    /// Versions whose manifest is damaged, and whose tree is not what it was either: what they
+    /// should be, nobody here knows.
+    pub manifests_lost: Vec<VersionId>,
 }
 
 impl<D: Disk> Site<D> {
-    /// Reads every object and every file of every held version, believing no fingerprint, and
-    /// restores what differs from intact copies. What nothing is known about stays.
+    /// Reads every file of every held version, believing no fingerprint, and restores what
+    /// differs from intact copies. What nothing is known about stays.
     pub fn fsck(&self) -> Result<Checked, SiteError> {
         let mut session = Session::begin(self, "fsck")?;
         session.sweep()?;
-        let mut store = Store::open(&session)?;
-        store.distrust();
         let mut checked = Checked::default();
+        let mut versions = Vec::new();
         for version in session.state.releases.keys() {
-            let manifest = session.manifest(version)?;
-            checked.objects += check_objects(&store, version, &manifest, &mut checked.mended)?;
+            match session.manifest(version) {
+                Err(SiteError::ManifestDamaged { .. }) => {
+                    if !restore_manifest(&session, version)? {
+                        checked.manifests_lost.push(*version);
+                        continue;
+                    }
+                    checked.manifests_restored.push(*version);
+                }
+                manifest => drop(manifest?),
+            }
+            versions.push(*version);
         }
-        for version in session.state.releases.keys() {
+        // After that, so that whatever was restored is among what it looks in.
+        let mut store = Store::open(&session);
+        store.distrust();
+        for version in &versions {
+            checked.files += session.manifest(version)?.files().count();
             let mended = release(&session, &store, version)?;
             checked.mended.restored.extend(mended.restored);
             checked.mended.lost.extend(mended.lost);
         }
-        checked.mended.lost.sort();
-        checked.mended.lost.dedup();
         store.save_fingerprints()?;
         self.disk().sync_all().during("sync", self.name())?;
         Ok(checked)
@@ -77,37 +93,6 @@ impl Mended {
     }
 }
 
-fn check_objects<D: Disk>(
-    store: &Store<'_, D>,
-    version: &VersionId,
-    manifest: &Manifest,
-    mended: &mut Mended,
-) -> Result<usize, SiteError> {
-    let damage = |path: &TreePath| Damage {
-        version: *version,
-        path: path.clone(),
-    };
-    let mut keys: Vec<(Key, Object<'_>)> = manifest
-        .files()
-        .map(|(path, file)| Object::new(path, file))
-        .map(|object| (object.key, object))
-        .collect();
-    keys.sort_unstable_by_key(|(key, _)| *key);
-    keys.dedup_by_key(|(key, _)| *key);
-    for (_, object) in &keys {
-        if !store.has_intact(*object)? {
-            match store.heal(*object) {
-                Ok(()) => mended.restored.push(damage(object.path)),
-                Err(SiteError::ContentDamaged { .. } | SiteError::ContentMissing { .. }) => {
-                    mended.lost.push(damage(object.path));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(keys.len())
-}
-
 /// Compares the tree of a held version with its manifest, by fingerprints and, where they moved,
 /// by content; restores what differs.
 pub(crate) fn release<D: Disk>(
@@ -117,10 +102,10 @@ pub(crate) fn release<D: Disk>(
 ) -> Result<Mended, SiteError> {
     let manifest = session.manifest(version)?;
     let disk = session.disk();
-    let root = disk
-        .open_dir(&session.layout.releases, version.to_string().as_bytes())
-        .during("open", version)?;
-    let survey = Survey::new(&manifest);
+    // What an earlier attempt left on its way.
+    session.clean_private()?;
+    let root = open_release(session, version)?;
+    let survey = Survey::new(manifest.iter());
     let mended = Mutex::new(Mended::default());
     let found = |path: &TreePath, restored: bool| {
         let mut mended = mended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,6 +151,22 @@ pub(crate) fn release<D: Disk>(
     Ok(mended)
 }
 
+/// The tree of a version; an empty one if somebody removed it.
+fn open_release<D: Disk>(
+    session: &Session<'_, D>,
+    version: &VersionId,
+) -> Result<D::Dir, SiteError> {
+    let (disk, releases) = (session.disk(), &session.layout.releases);
+    let name = version.to_string();
+    match disk.create_dir(releases, name.as_bytes(), tree::ROOT_MODE) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno).during("create", name).map_err(Into::into),
+    }
+    Ok(disk
+        .open_dir(releases, name.as_bytes())
+        .during("open", name)?)
+}
+
 /// Tells whether there was anything to do.
 fn restore_directory<D: Disk>(
     store: &Store<'_, D>,
@@ -208,7 +209,7 @@ fn restore_leaf<D: Disk>(
 ) -> Result<bool, SiteError> {
     let (path, name) = (place.path, place.path.file_name());
     match place.entry {
-        Entry::File(file) => store.restore(Object::new(path, file), at),
+        Entry::File(file) => store.restore(Wanted { path, file }, at),
         Entry::Symlink { target, owner } => {
             match disk.read_link(at, name) {
                 Ok(found) if found == **target => return Ok(false),
@@ -216,138 +217,97 @@ fn restore_leaf<D: Disk>(
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno).during("read", path).map_err(Into::into),
             }
-            disk.symlink(target, at, name).during("restore", path)?;
-            if let Some(ids) = store.ids(owner.as_deref())? {
-                disk.set_owner(at, name, ids).during("restore", path)?;
-            }
+            tree::make_link(store, path, target, owner.as_deref(), at)?;
             Ok(true)
         }
         Entry::Directory { .. } => unreachable!("a survey's leaves are not directories"),
     }
 }
 
-/// How an entry of a tree differs from its manifest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Difference {
-    /// The entry, relative to the tree; bytes, because a name nobody checked may be any.
-    pub path: Vec<u8>,
-    /// How it differs.
-    pub kind: DifferenceKind,
-}
-
-/// How an entry differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DifferenceKind {
-    /// It should be there and is not.
-    Missing,
-    /// It is there and should not be.
-    Extra,
-    /// It is of another kind.
-    Kind,
-    /// Its permissions differ.
-    Mode,
-    /// Its content differs, or where it leads.
-    Content,
-}
-
-impl<D: Disk> Site<D> {
-    /// Compares the tree of `version`, or the live one, with its manifest: by fingerprints and,
-    /// where they moved, by content. Changes nothing, needs no lock, and tells every difference.
-    pub fn verify(&self, version: Option<VersionId>) -> Result<Vec<Difference>, SiteError> {
-        let status = self.status()?;
-        let version = version
-            .or(status.live)
-            .ok_or_else(|| SiteError::NothingLive {
-                site: self.name().clone(),
-            })?;
-        let manifest = self.manifest(&version)?;
-        let reading = crate::store::Reading::open(self)?;
-        let root = reading.release(&version)?;
-        let survey = Survey::new(&manifest);
-        let mut entries = survey.entries.clone();
-        entries.sort_by_key(|place| place.directory);
-        let differences = Mutex::new(Vec::new());
-        let tell = |path: Vec<u8>, kind| {
-            let mut differences = differences.lock().unwrap_or_else(PoisonError::into_inner);
-            differences.push(Difference { path, kind });
-        };
-        parallel::for_each(
-            self.options().threads,
-            survey.directories.len(),
-            |directory| {
-                let first = entries.partition_point(|place| place.directory < directory);
-                let end = entries.partition_point(|place| place.directory <= directory);
-                let siblings = &entries[first..end];
-                let at = match survey.open(self.disk(), &root, directory) {
-                    Ok(at) => at,
-                    // The entry of the directory itself is told where its parent is looked at.
-                    Err(fault)
-                        if matches!(fault.errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP) =>
-                    {
-                        siblings.iter().for_each(|place| {
-                            tell(place.path.as_bytes().to_vec(), DifferenceKind::Missing);
-                        });
-                        return Ok(());
-                    }
-                    Err(fault) => return Err(fault.into()),
-                };
-                let listed = self.disk().list(&at).during("list", version)?;
-                for listed in &listed {
-                    // Siblings are in the order of their names.
-                    let name = &listed.name[..];
-                    if siblings
-                        .binary_search_by(|place| place.path.file_name().cmp(name))
-                        .is_err()
-                    {
-                        let above = survey.directories[directory].place;
-                        let above = above
-                            .map_or_else(Vec::new, |place| [place.path.as_bytes(), b"/"].concat());
-                        tell([&above, name].concat(), DifferenceKind::Extra);
-                    }
-                }
-                for place in siblings {
-                    if let Some(kind) = difference(&reading, &at, place)? {
-                        tell(place.path.as_bytes().to_vec(), kind);
-                    }
-                }
-                Ok::<(), SiteError>(())
-            },
-        )?;
-        let mut differences = differences
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        differences.sort();
-        Ok(differences)
-    }
-}
-
-fn difference<D: Disk>(
-    reading: &crate::store::Reading<'_, D>,
-    at: &D::Dir,
-    place: &Place<'_>,
-) -> Result<Option<DifferenceKind>, SiteError> {
-    let (disk, name) = (reading.disk(), place.path.file_name());
-    let stat = match disk.stat(at, name) {
-        Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(Some(DifferenceKind::Missing)),
-        Err(errno) => return Err(errno).during("read", place.path).map_err(Into::into),
+/// Makes the manifest of a version anew from its tree, and keeps it if that is the version. Owners
+/// have no place in a tree of files: they are taken from what other versions have at a path.
+fn restore_manifest<D: Disk>(
+    session: &Session<'_, D>,
+    version: &VersionId,
+) -> Result<bool, SiteError> {
+    let others = session.state.releases.keys();
+    let others: Vec<Arc<Manifest>> = others
+        .filter_map(|other| session.manifest(other).ok())
+        .collect();
+    let owner = |path: &TreePath| {
+        let other = others.iter().find_map(|manifest| manifest.get(path));
+        other.and_then(|entry| entry.owner().cloned())
     };
-    Ok(match (place.entry, stat.kind) {
-        (Entry::Directory { mode, .. }, Kind::Directory) => {
-            (stat.mode != mode.bits()).then_some(DifferenceKind::Mode)
-        }
-        (Entry::Symlink { target, .. }, Kind::Symlink) => {
-            let found = disk.read_link(at, name).during("read", place.path)?;
-            (found != **target).then_some(DifferenceKind::Content)
-        }
-        (Entry::File(file), Kind::File) => {
-            let object = Object::new(place.path, file);
-            if !reading.is_intact(object, at, &stat)? {
-                Some(DifferenceKind::Content)
-            } else {
-                (stat.mode != file.mode.bits()).then_some(DifferenceKind::Mode)
+    let (disk, releases) = (session.disk(), &session.layout.releases);
+    let name = version.to_string();
+    let root = match disk.open_dir(releases, name.as_bytes()) {
+        Ok(root) => root,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(errno).during("open", name).map_err(Into::into),
+    };
+    let mut entries: BTreeMap<TreePath, Entry> = BTreeMap::new();
+    let mut waiting: Vec<Option<TreePath>> = vec![None];
+    while let Some(directory) = waiting.pop() {
+        let beneath = directory
+            .as_ref()
+            .map_or(b".".as_slice(), TreePath::as_bytes);
+        let at = disk.open_dir(&root, beneath).during("open", &name)?;
+        for listed in disk.list(&at).during("list", &name)? {
+            let path = match &directory {
+                None => TreePath::new(&*listed.name),
+                Some(directory) => directory.join(&listed.name),
+            };
+            let Ok(path) = path else { return Ok(false) };
+            let Some(entry) = read_entry(disk, &at, &path, owner(&path))? else {
+                return Ok(false);
+            };
+            if listed.kind == Kind::Directory {
+                waiting.push(Some(path.clone()));
             }
+            entries.insert(path, entry);
         }
-        _ => Some(DifferenceKind::Kind),
+    }
+    let Ok(manifest) = Manifest::from_entries(entries) else {
+        return Ok(false);
+    };
+    let encoded = manifest.encode();
+    if VersionId(Hash::of(&encoded)) != *version {
+        return Ok(false);
+    }
+    let (manifests, synced) = (&session.layout.manifests, Durability::Synced);
+    layout::replace(disk, manifests, name.as_bytes(), &encoded, synced)?;
+    Ok(true)
+}
+
+/// What stands in a tree; `None` if no tree of ours has the like.
+fn read_entry<D: Disk>(
+    disk: &D,
+    at: &D::Dir,
+    path: &TreePath,
+    owner: Option<Arc<Owner>>,
+) -> Result<Option<Entry>, SiteError> {
+    let name = path.file_name();
+    let stat = disk.stat(at, name).during("read", path)?;
+    let Ok(mode) = Mode::new(stat.mode) else {
+        return Ok(None);
+    };
+    Ok(match stat.kind {
+        Kind::Directory => Some(Entry::Directory { mode, owner }),
+        Kind::Symlink => {
+            let target = disk.read_link(at, name).during("read", path)?.into();
+            Some(Entry::Symlink { target, owner })
+        }
+        Kind::File => {
+            let file = disk.open_file(at, name).during("open", path)?;
+            let hash = read_through(disk, &file, stat.size, |_| Ok(())).during("read", path)?;
+            Some(Entry::File(File {
+                mode,
+                owner,
+                size: stat.size,
+                hash,
+                modified: stat.mtime,
+            }))
+        }
+        Kind::Other => None,
     })
 }

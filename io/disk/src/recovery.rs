@@ -5,10 +5,9 @@
 
 use bellwether_types::VersionId;
 
-use crate::disk::{Disk, Errno, Kind};
+use crate::disk::{Disk, Kind};
 use crate::error::{During, SiteError};
-use crate::key::Key;
-use crate::layout::{LIVE_NEXT, NEXT};
+use crate::layout::{self, LIVE_NEXT, NEXT, PARTIAL};
 use crate::session::{self, Session};
 use crate::site::Site;
 use crate::state::Switch;
@@ -21,8 +20,6 @@ pub struct Recovery {
     pub switch: Option<Switch>,
     /// Trees that were not complete or no longer held.
     pub trees: usize,
-    /// Objects that no held version needs.
-    pub objects: usize,
     /// Other files that were left over.
     pub files: usize,
 }
@@ -58,7 +55,6 @@ impl<D: Disk> Session<'_, D> {
     fn clean(&mut self) -> Result<Recovery, SiteError> {
         let mut recovery = Recovery {
             trees: self.clean_releases()?,
-            objects: self.clean_objects()?,
             files: self.clean_files()?,
             switch: None,
         };
@@ -91,51 +87,6 @@ impl<D: Disk> Session<'_, D> {
         Ok(removed)
     }
 
-    fn clean_objects(&self) -> Result<usize, SiteError> {
-        let needed = self.needed(self.state.releases.keys())?;
-        let (disk, at) = (self.disk(), &self.layout.objects);
-        let mut removed = 0;
-        for listed in disk.list(at).during("list", "objects")? {
-            if listed.kind != Kind::Directory {
-                disk.unlink(at, &listed.name)
-                    .during("remove", listed.name.escape_ascii())?;
-                removed += 1;
-                continue;
-            }
-            let Some(number) = parse_shard(&listed.name) else {
-                continue;
-            };
-            let shard = disk.open_dir(at, &listed.name).during("open", "objects")?;
-            for object in disk.list(&shard).during("list", "objects")? {
-                let key = Key::parse(number, &object.name);
-                if key.is_none_or(|key| needed.binary_search(&key).is_err()) {
-                    disk.unlink(&shard, &object.name)
-                        .during("remove", "objects")?;
-                    removed += 1;
-                }
-            }
-        }
-        Ok(removed)
-    }
-
-    /// The objects that these versions need, sorted.
-    pub(crate) fn needed<'v>(
-        &self,
-        versions: impl IntoIterator<Item = &'v VersionId>,
-    ) -> Result<Vec<Key>, SiteError> {
-        let mut needed = Vec::new();
-        for version in versions {
-            needed.extend(
-                self.manifest(version)?
-                    .files()
-                    .map(|(_, file)| Key::of(file)),
-            );
-        }
-        needed.sort_unstable();
-        needed.dedup();
-        Ok(needed)
-    }
-
     fn clean_manifests(&self) -> Result<usize, SiteError> {
         self.remove_files(&self.layout.manifests, |name| {
             let version = std::str::from_utf8(name)
@@ -146,15 +97,16 @@ impl<D: Disk> Session<'_, D> {
     }
 
     fn clean_files(&self) -> Result<usize, SiteError> {
-        let link = match self.disk().unlink(&self.layout.site, LIVE_NEXT) {
-            Ok(()) => 1,
-            Err(Errno::NOENT) => 0,
-            Err(errno) => return Err(errno).during("remove", "live.next").map_err(Into::into),
-        };
+        let link = layout::remove(self.disk(), &self.layout.site, LIVE_NEXT)?;
         let half_written = |name: &[u8]| name.ends_with(NEXT);
-        Ok(link
-            + self.remove_files(&self.layout.private, half_written)?
+        Ok(usize::from(link)
+            + self.clean_private()?
             + self.remove_files(&self.layout.spool, half_written)?)
+    }
+
+    /// Removes files of our own that were on their way to another name.
+    pub(crate) fn clean_private(&self) -> Result<usize, SiteError> {
+        self.remove_files(&self.layout.private, |name| name.ends_with(NEXT))
     }
 
     fn remove_files(&self, at: &D::Dir, stray: impl Fn(&[u8]) -> bool) -> Result<usize, SiteError> {
@@ -182,21 +134,14 @@ enum Tree {
 
 impl Tree {
     fn parse(name: &[u8]) -> Option<Self> {
+        if name == PARTIAL {
+            return Some(Self::Passing);
+        }
         let name = std::str::from_utf8(name).ok()?;
         if let Ok(version) = name.parse() {
             return Some(Self::Whole(version));
         }
-        let hidden = name.strip_prefix('.')?;
-        let version = hidden
-            .strip_suffix(".partial")
-            .or_else(|| hidden.strip_suffix(".removed"))?;
+        let version = name.strip_prefix('.')?.strip_suffix(".removed")?;
         version.parse::<VersionId>().ok().map(|_| Self::Passing)
     }
-}
-
-fn parse_shard(name: &[u8]) -> Option<u8> {
-    let name = std::str::from_utf8(name)
-        .ok()
-        .filter(|name| name.len() == 2)?;
-    u8::from_str_radix(name, 16).ok()
 }

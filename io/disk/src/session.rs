@@ -18,7 +18,7 @@ const MANIFEST_LEN_MAX: u64 = 2 << 30;
 #[derive(Debug)]
 pub(crate) struct Session<'s, D: Disk> {
     pub(crate) site: &'s Site<D>,
-    pub(crate) layout: Layout<D>,
+    pub(crate) layout: Arc<Layout<D>>,
     pub(crate) state: State,
     /// A switch that had been cut short, and was finished when this session began.
     pub(crate) switch_finished: Option<Switch>,
@@ -29,7 +29,7 @@ impl<'s, D: Disk> Session<'s, D> {
     /// Takes the lock for `purpose`, and finishes a switch that was decided and cut short.
     pub(crate) fn begin(site: &'s Site<D>, purpose: &str) -> Result<Self, SiteError> {
         let disk = site.disk();
-        let layout = Layout::open(disk, site.name())?;
+        let layout = Arc::new(Layout::open(disk, site.name())?);
         let holder = format!("process {}: {purpose}", std::process::id());
         let lock = match disk.try_lock(&layout.private, LOCK, holder.as_bytes()) {
             Ok(TryLock::Held(lock)) => lock,
@@ -110,10 +110,7 @@ impl<'s, D: Disk> Session<'s, D> {
     pub(crate) fn finish_switch(&mut self, switch: Switch) -> Result<Vec<HookRun>, SiteError> {
         let (disk, at) = (self.disk(), &self.layout.site);
         if self.live()? != Some(switch.to) {
-            match disk.unlink(at, LIVE_NEXT) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno).during("remove", "live.next").map_err(Into::into),
-            }
+            layout::remove(disk, at, LIVE_NEXT)?;
             let target = format!("releases/{}", switch.to);
             disk.symlink(target.as_bytes(), at, LIVE_NEXT)
                 .during("create", "live.next")?;

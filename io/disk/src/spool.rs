@@ -7,7 +7,7 @@ use bellwether_types::Name;
 
 use crate::disk::{Disk, Errno, Kind};
 use crate::error::{During, Fault, SiteError};
-use crate::layout::{Layout, NEXT};
+use crate::layout::{self, Layout, NEXT};
 use crate::session::Session;
 use crate::site::Site;
 
@@ -116,10 +116,7 @@ impl<'s, D: Disk> Spool<'s, D> {
     }
 
     fn unlink(&self, name: &[u8]) -> Result<(), Fault> {
-        match self.session.disk().unlink(self.dir(), name) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(errno).during("remove", name.escape_ascii()),
-        }
+        layout::remove(self.session.disk(), self.dir(), name).map(drop)
     }
 }
 

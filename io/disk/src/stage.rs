@@ -17,7 +17,7 @@ use bellwether_content::assignment::{
 use bellwether_content::body::{self, DecodeBodyError};
 use bellwether_content::command::WriteFile;
 use bellwether_content::tree::{ApplyError, Tree};
-use bellwether_content::{Entry, File, Manifest};
+use bellwether_content::{Entry, File};
 use bellwether_delta::{DecodeError, GroupDecoder};
 use bellwether_types::{ByteSize, Hash, SitePart, TreePath, VersionId};
 use bellwether_wire::ContentKey;
@@ -25,7 +25,8 @@ use bellwether_wire::ContentKey;
 use crate::disk::Disk;
 use crate::error::SiteError;
 use crate::site::Site;
-use crate::staging::{BaseFile, ObjectWriter, StageRequest, Staging};
+use crate::staging::{BaseFile, StageRequest, Staging};
+use crate::writer::NewFile;
 
 /// What a node accepts.
 pub struct Accepting<'k> {
@@ -162,25 +163,21 @@ pub fn stage<D: Disk, R: Read>(
     let mut tree = Tree::new(&base);
     body::decode(&first.body, &mut tree)?;
     check_writes(&incoming.first, &tree, accepting)?;
-    let contents = {
-        let writes = tree.written();
-        incoming.write_contents(&staging, first, writes)?
-    };
+    staging.create_directories(tree.iter())?;
+    let places = tree.written_places();
+    let contents = incoming.write_contents(&staging, first, tree.written(), &places)?;
+    let mut entries: Vec<usize> = places.iter().flatten().map(|place| place.0).collect();
+    entries.sort_unstable();
     let bytes_written = incoming.first.content_len;
     let files_written = contents.len();
-    let written: Vec<_> = tree
-        .written()
-        .iter()
-        .map(|write| write.path.clone())
-        .collect();
     let target = tree.finish(&contents)?;
-    let built = target.version();
+    let encoded = target.encode();
+    let built = VersionId(Hash::of(&encoded));
     if built != promised {
         return Err(StageError::OtherVersion { promised, built });
     }
-    provide_copies(&staging, &base, &target, &written)?;
     Ok(Staged {
-        version: staging.finish(&target)?,
+        version: staging.finish(Arc::new(target), &encoded, &entries)?,
         files_written,
         bytes_written,
         bytes_read: incoming.bytes_read,
@@ -238,46 +235,6 @@ fn check_writes(
     }
 }
 
-/// Makes the objects of files that keep a content of the base under other attributes.
-fn provide_copies<D: Disk>(
-    staging: &Staging<'_, D>,
-    base: &Manifest,
-    target: &Manifest,
-    written: &[TreePath],
-) -> Result<(), StageError> {
-    let mut written: Vec<_> = written.iter().collect();
-    written.sort();
-    let changed = target.files().filter(|(path, file)| {
-        let same = matches!(base.get(path), Some(Entry::File(before)) if before == *file);
-        !same && written.binary_search(path).is_err()
-    });
-    let changed: Vec<_> = changed.collect();
-    if changed.is_empty() {
-        return Ok(());
-    }
-    // Sorted by content, then attributes, to find the same content and perhaps the same object.
-    let mut held: Vec<_> = base
-        .files()
-        .map(|(path, file)| (file.hash, file, path))
-        .collect();
-    held.sort_by_key(|(hash, _, path)| (*hash, *path));
-    for (path, file) in changed {
-        let start = held.partition_point(|(hash, ..)| *hash < file.hash);
-        let same = held[start..]
-            .iter()
-            .take_while(|(hash, ..)| *hash == file.hash);
-        if same.clone().any(|(_, source, _)| *source == file) {
-            continue;
-        }
-        if let Some((_, _, source)) = same.clone().next() {
-            staging.copy_object(source, file.mode, file.owner.clone(), file.modified)?;
-        } else {
-            return Err(ApplyError::NotInBase(path.clone()).into());
-        }
-    }
-    Ok(())
-}
-
 /// The parts of an assignment as they come in.
 struct Incoming<'k, I> {
     accepting: &'k Accepting<'k>,
@@ -293,6 +250,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
         staging: &Staging<'_, D>,
         first: Opened<R>,
         writes: &[WriteFile],
+        places: &[WrittenPlace<'_>],
     ) -> Result<Vec<(u64, Hash)>, StageError> {
         let writers = Writers::new(staging.threads());
         thread::scope(|scope| {
@@ -302,7 +260,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
                 // No queue: one batch in each writer's hands, and one being decoded.
                 let (sender, receiver) = sync_channel(0);
                 queues.push(sender);
-                running.push(scope.spawn(move || write_batches(staging, writes, &receiver)));
+                running.push(scope.spawn(move || write_batches(staging, places, &receiver)));
             }
             let read = self.read_segments(staging, first, writes, &writers, &queues);
             drop(queues);
@@ -346,7 +304,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
         let mut number = 1;
         loop {
             while let Some(segment) = reader.next_segment(writes, &base)? {
-                let new = decode(&segment, &mut decoder, &mut bases)?;
+                let new = Arc::new(decode(&segment, &mut decoder, &mut bases)?);
                 done += new.len() as u64;
                 let mut start = 0;
                 let pieces = segment.pieces.iter().map(|piece| {
@@ -355,7 +313,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
                     (piece.write, range)
                 });
                 let pieces = pieces.collect();
-                if !writers.hand_out(&Arc::new(new), pieces, writes, queues) {
+                if !writers.hand_out(&new, pieces, writes, queues) {
                     // A writer failed and says why.
                     return Ok(());
                 }
@@ -537,28 +495,34 @@ impl Writers {
 /// Which file was written, and its size and hash.
 type Written = (usize, (u64, Hash));
 
+/// Where the content of a `WriteFile` goes: number, path and attributes of its entry, if a later
+/// command did not remove it.
+type WrittenPlace<'a> = Option<(usize, &'a TreePath, &'a File)>;
+
 /// What one writer does: hashes and writes what it is given, until nothing comes.
 fn write_batches<D: Disk>(
     staging: &Staging<'_, D>,
-    writes: &[WriteFile],
+    places: &[WrittenPlace<'_>],
     batches: &Receiver<Batch>,
 ) -> Result<Vec<Written>, StageError> {
+    let mut writer = staging.writer();
     let mut done = Vec::new();
-    let mut open: Option<(usize, u64, ObjectWriter<'_, D>)> = None;
+    let mut open: Option<(usize, u64, NewFile<'_, D>)> = None;
     for batch in batches {
         for (write, range) in batch.pieces {
-            let (_, mut len, mut object) = match open.take() {
-                Some(open) if open.0 == write => open,
-                _ => (write, 0, staging.new_object()),
+            let Some((_, path, file)) = places[write] else {
+                continue;
             };
-            let spec = &writes[write];
+            let (_, mut len, mut new) = match open.take() {
+                Some(open) if open.0 == write => open,
+                _ => (write, 0, writer.create(path, file)?),
+            };
             len += range.len() as u64;
-            object.write(&batch.bytes[range])?;
-            if len == spec.size {
-                let finished = object.finish(spec.mode, spec.owner.clone(), spec.modified)?;
-                done.push((write, finished));
+            new.write(&batch.bytes[range])?;
+            if len == file.size {
+                done.push((write, new.finish()?));
             } else {
-                open = Some((write, len, object));
+                open = Some((write, len, new));
             }
         }
     }

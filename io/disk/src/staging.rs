@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use bellwether_content::{File, Manifest, Mode, Owner, Timestamp};
+use bellwether_content::{Entry, Manifest};
 use bellwether_types::{ByteSize, Hash, Serial, Term, TreePath, VersionId};
 
 use crate::disk::{Disk, Errno};
 use crate::error::{During, SiteError};
-use crate::key::Key;
-use crate::layout::{self, Durability, Layout};
+use crate::layout::{self, Durability, Layout, PARTIAL};
+use crate::mend;
 use crate::session::Session;
 use crate::site::Site;
-use crate::store::{Object, Store};
-use crate::tree::Building;
+use crate::store::{Store, Wanted};
+use crate::tree::{self, Building, Survey};
+use crate::writer::Writer;
 
 /// What is to be staged.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +36,8 @@ pub struct Staging<'s, D: Disk> {
     store: Store<'s, D>,
     request: StageRequest,
     base: Arc<Manifest>,
+    /// The tree that is built.
+    root: D::Dir,
     finished: bool,
 }
 
@@ -47,25 +50,23 @@ pub struct BaseFile<'a, D: Disk> {
     size: u64,
 }
 
-/// New content, hashed as it is written. Dropped unfinished, it is as if it had never been.
-#[derive(Debug)]
-pub struct ObjectWriter<'a, D: Disk> {
-    disk: &'a D,
-    store: &'a Store<'a, D>,
-    /// What is not written yet. Small content stays here until its name is known.
-    buffer: Vec<u8>,
-    hasher: blake3::Hasher,
-    len: u64,
-    spooled: Option<(String, D::File)>,
-}
-
-/// Content up to this length is written in one piece, under its final name.
-const BUFFER_LEN: usize = 256 << 10;
-
 impl<'s, D: Disk> Staging<'s, D> {
     pub(crate) fn begin(site: &'s Site<D>, request: StageRequest) -> Result<Self, SiteError> {
-        Layout::create(site.disk(), site.name())?;
-        let mut session = Session::begin(site, "stage")?;
+        let mut session = match Session::begin(site, "stage") {
+            // The first stage makes the site, unless there is no way that it succeeds.
+            Err(SiteError::SiteMissing { site: name }) => {
+                if let Some(version) = request.base {
+                    return Err(SiteError::VersionNotHeld {
+                        site: name,
+                        version,
+                    });
+                }
+                check_space(site, request.bytes_new)?;
+                Layout::create(site.disk(), site.name())?;
+                Session::begin(site, "stage")?
+            }
+            begun => begun?,
+        };
         let state = &session.state;
         if request.term < state.term {
             return Err(SiteError::TermPassed {
@@ -89,23 +90,24 @@ impl<'s, D: Disk> Staging<'s, D> {
             None => Arc::default(),
         };
         session.sweep()?;
-        let space = session.disk().space().during("read", "the free space")?;
-        if space.bytes < request.bytes_new {
-            return Err(SiteError::NoSpace {
-                needed: ByteSize(request.bytes_new),
-                free: ByteSize(space.bytes),
-            });
-        }
-        // From here on there may be objects that no version needs.
+        check_space(site, request.bytes_new)?;
+        // From here on there may be files that no version needs.
         session.state.unswept = true;
         session.save()?;
-        let mut store = Store::open(&session)?;
+        let (disk, releases) = (site.disk(), &session.layout.releases);
+        disk.create_dir(releases, PARTIAL, 0o700)
+            .during("create", "releases/.partial")?;
+        let root = disk
+            .open_dir(releases, PARTIAL)
+            .during("open", "releases/.partial")?;
+        let mut store = Store::open(&session);
         store.prefer_reflinks()?;
         Ok(Self {
             session,
             store,
             request,
             base,
+            root,
             finished: false,
         })
     }
@@ -120,123 +122,103 @@ impl<'s, D: Disk> Staging<'s, D> {
         self.session.site.options().threads
     }
 
-    /// Whether `version` is held already, so that [`Staging::finish_held`] is all there is to do.
-    pub fn holds(&self, version: &VersionId) -> bool {
-        self.session.state.releases.contains_key(version)
-    }
-
     /// Opens a file of the base. What is read from it is what the base's manifest says: if the
     /// file was touched since we made it, it is hashed first, and replaced if it differs.
     pub fn base_content(&self, path: &TreePath) -> Result<BaseFile<'_, D>, SiteError> {
-        let file = self.base_file(path)?;
+        let (Some(version), Some(Entry::File(file))) = (self.request.base, self.base.get(path))
+        else {
+            return Err(SiteError::NotInBase { path: path.clone() });
+        };
         Ok(BaseFile {
             disk: self.session.disk(),
-            file: self.store.open_intact(Object::new(path, file))?,
+            file: self.store.open_intact(&version, Wanted { path, file })?,
             path: path.clone(),
             size: file.size,
         })
     }
 
-    /// Begins new content.
-    pub fn new_object(&self) -> ObjectWriter<'_, D> {
-        ObjectWriter {
-            disk: self.session.disk(),
-            store: &self.store,
-            buffer: Vec::new(),
-            hasher: blake3::Hasher::new(),
-            len: 0,
-            spooled: None,
-        }
-    }
-
-    /// Makes content of the base available with another mode, owner or time.
-    pub fn copy_object(
+    /// Makes the directories among these entries, which are in a manifest's order. Once, before
+    /// anything is written.
+    pub fn create_directories<'m>(
         &self,
-        path: &TreePath,
-        mode: Mode,
-        owner: Option<Arc<Owner>>,
-        modified: Timestamp,
+        tree: impl IntoIterator<Item = (&'m TreePath, &'m Entry)>,
     ) -> Result<(), SiteError> {
-        let file = self.base_file(path)?;
-        let target = File {
-            mode,
-            owner,
-            modified,
-            ..file.clone()
-        };
-        if Key::of(&target) == Key::of(file) {
-            return Ok(());
-        }
-        self.store.put_copy(Object::new(path, file), &target)
+        tree::make_directories(&self.store, &self.root, &Survey::new(tree))
     }
 
-    /// Builds the tree, makes it durable and counts it as staged: the next commit makes it live.
-    /// Every file must be content that was written here or is held already.
-    pub fn finish(mut self, target: &Manifest) -> Result<VersionId, SiteError> {
-        let encoded = target.encode();
-        let version = VersionId(Hash::of(&encoded));
-        if self.holds(&version) {
-            return self.finish_held(version);
+    /// What writes new files.
+    pub fn writer(&self) -> Writer<'_, D> {
+        Writer::new(&self.store, &self.root)
+    }
+
+    /// Adds to what was written all that the base has, makes the tree durable and counts it as
+    /// staged: the next commit makes it live. `encoded` is `target` in its encoding, which whoever
+    /// compared its version has; `written` are the numbers of the entries that were written,
+    /// rising.
+    pub fn finish(
+        mut self,
+        target: Arc<Manifest>,
+        encoded: &[u8],
+        written: &[usize],
+    ) -> Result<VersionId, SiteError> {
+        let version = VersionId(Hash::of(encoded));
+        if self.session.state.releases.contains_key(&version) {
+            self.mend_held(version, target, encoded)?;
+        } else {
+            let base = self.open_base()?;
+            let building = Building {
+                store: &self.store,
+                threads: self.threads(),
+                root: &self.root,
+                base: (base.as_ref(), self.base.as_ref()),
+            };
+            building.build(&target, written)?;
+            drop(target);
+            let (disk, layout) = (self.session.disk(), &self.session.layout);
+            let (manifests, name) = (&layout.manifests, version.to_string());
+            layout::replace(disk, manifests, name.as_bytes(), encoded, Durability::Lazy)?;
+            self.store.fingerprints.save(disk, &layout.private)?;
+            let releases = &layout.releases;
+            disk.rename(releases, PARTIAL, releases, name.as_bytes())
+                .during("name", &name)?;
         }
-        let used = self.build(target, &version)?;
-        self.store.remove_unused(&used)?;
-        let (disk, layout) = (self.session.disk(), &self.session.layout);
-        let name = version.to_string();
-        layout::replace(
-            disk,
-            &layout.manifests,
-            name.as_bytes(),
-            &encoded,
-            Durability::Lazy,
-        )?;
-        self.store.fingerprints.save(disk, &layout.private)?;
-        let (partial, releases) = (layout::partial_name(&version), &layout.releases);
-        disk.rename(releases, &partial, releases, name.as_bytes())
-            .during("name", &name)?;
         // One sync for everything above; only what the state names afterwards counts.
-        disk.sync_all().during("sync", &name)?;
+        self.session.disk().sync_all().during("sync", version)?;
         self.conclude(version)?;
         Ok(version)
     }
 
-    /// Counts a version that is held as staged.
-    pub fn finish_held(mut self, version: VersionId) -> Result<VersionId, SiteError> {
-        self.session.check_held(version)?;
-        self.store.remove_unused(&[])?;
-        let disk = self.session.disk();
-        self.store
-            .fingerprints
-            .save(disk, &self.session.layout.private)?;
-        disk.sync_all().during("sync", version)?;
-        self.conclude(version)?;
-        Ok(version)
+    /// A version that is held stays as it is, but for what is damaged: that is restored, also
+    /// from what was written now.
+    fn mend_held(
+        &mut self,
+        version: VersionId,
+        target: Arc<Manifest>,
+        encoded: &[u8],
+    ) -> Result<(), SiteError> {
+        let (disk, layout) = (self.session.disk(), &self.session.layout);
+        if let Err(SiteError::ManifestDamaged { .. }) = self.session.manifest(&version) {
+            let name = version.to_string();
+            let synced = Durability::Synced;
+            layout::replace(disk, &layout.manifests, name.as_bytes(), encoded, synced)?;
+        }
+        self.store.look_in_partial(target);
+        mend::release(&self.session, &self.store, &version)?.into_result()?;
+        tree::remove(disk, &layout.releases, PARTIAL, &mut |_| {})?;
+        self.store.save_fingerprints()
     }
 
-    fn build(&self, target: &Manifest, version: &VersionId) -> Result<Vec<Key>, SiteError> {
+    fn open_base(&self) -> Result<Option<D::Dir>, SiteError> {
+        let Some(base) = self.request.base else {
+            return Ok(None);
+        };
         let (disk, releases) = (self.session.disk(), &self.session.layout.releases);
-        let partial = layout::partial_name(version);
-        disk.create_dir(releases, &partial, 0o700)
-            .during("create", partial.escape_ascii())?;
-        let root = disk
-            .open_dir(releases, &partial)
-            .during("open", partial.escape_ascii())?;
-        let base = match self.request.base {
-            Some(base) => match disk.open_dir(releases, base.to_string().as_bytes()) {
-                Ok(base) => Some(base),
-                // Somebody removed the tree; its objects may still serve.
-                Err(Errno::NOENT) => None,
-                Err(errno) => return Err(errno).during("open", base).map_err(Into::into),
-            },
-            None => None,
-        };
-        let building = Building {
-            disk,
-            store: &self.store,
-            threads: self.session.site.options().threads,
-            root: &root,
-            base: base.as_ref().map(|base| (base, self.base.as_ref())),
-        };
-        building.build(target)
+        match disk.open_dir(releases, base.to_string().as_bytes()) {
+            Ok(base) => Ok(Some(base)),
+            // Somebody removed the tree; others may still serve.
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno).during("open", base).map_err(Into::into),
+        }
     }
 
     fn conclude(&mut self, version: VersionId) -> Result<(), SiteError> {
@@ -251,13 +233,17 @@ impl<'s, D: Disk> Staging<'s, D> {
         self.finished = true;
         Ok(())
     }
+}
 
-    fn base_file(&self, path: &TreePath) -> Result<&File, SiteError> {
-        match self.base.get(path) {
-            Some(bellwether_content::Entry::File(file)) => Ok(file),
-            _ => Err(SiteError::NotInBase { path: path.clone() }),
-        }
+fn check_space<D: Disk>(site: &Site<D>, bytes_new: u64) -> Result<(), SiteError> {
+    let space = site.disk().space().during("read", "the free space")?;
+    if space.bytes < bytes_new {
+        return Err(SiteError::NoSpace {
+            needed: ByteSize(bytes_new),
+            free: ByteSize(space.bytes),
+        });
     }
+    Ok(())
 }
 
 impl<D: Disk> Drop for Staging<'_, D> {
@@ -293,77 +279,5 @@ impl<D: Disk> BaseFile<'_, D> {
             }
         }
         Ok(())
-    }
-}
-
-impl<D: Disk> ObjectWriter<'_, D> {
-    /// Adds bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), SiteError> {
-        self.hasher.update(bytes);
-        if self.buffer.len() + bytes.len() > BUFFER_LEN {
-            self.flush()?;
-        }
-        if bytes.len() > BUFFER_LEN {
-            self.write_out(bytes)
-        } else {
-            self.buffer.extend_from_slice(bytes);
-            Ok(())
-        }
-    }
-
-    /// Ends the content, tells its length and hash, and makes it available for entries with this
-    /// mode, owner and time.
-    pub fn finish(
-        mut self,
-        mode: Mode,
-        owner: Option<Arc<Owner>>,
-        modified: Timestamp,
-    ) -> Result<(u64, Hash), SiteError> {
-        let hash = Hash(self.hasher.finalize().into());
-        if self.spooled.is_some() {
-            self.flush()?;
-        }
-        let size = self.len + self.buffer.len() as u64;
-        let file = File {
-            mode,
-            owner,
-            size,
-            hash,
-            modified,
-        };
-        match self.spooled.take() {
-            Some((name, content)) => self.store.put_spooled(&file, &name, &content)?,
-            None => self.store.put(&file, &self.buffer)?,
-        }
-        Ok((size, hash))
-    }
-
-    fn flush(&mut self) -> Result<(), SiteError> {
-        let buffer = std::mem::take(&mut self.buffer);
-        let written = self.write_out(&buffer);
-        self.buffer = buffer;
-        self.buffer.clear();
-        written
-    }
-
-    fn write_out(&mut self, bytes: &[u8]) -> Result<(), SiteError> {
-        let (name, file) = match &self.spooled {
-            Some(spooled) => spooled,
-            None => self.spooled.insert(self.store.spool(0o600)?),
-        };
-        self.disk
-            .write_at(file, bytes, self.len)
-            .during("write", name)?;
-        self.len += bytes.len() as u64;
-        Ok(())
-    }
-}
-
-impl<D: Disk> Drop for ObjectWriter<'_, D> {
-    fn drop(&mut self) {
-        if let Some((name, _)) = &self.spooled {
-            // What cannot be removed now is swept with the rest of the stage.
-            let _ = self.store.unspool(name);
-        }
     }
 }

@@ -68,9 +68,14 @@ impl<D: Disk> Site<D> {
                     site: self.name().clone(),
                 })?;
         session.check_held(version)?;
-        let store = Store::open(&session)?;
-        mend::release(&session, &store, &version)?.into_result()?;
+        let store = Store::open(&session);
+        let mended = mend::release(&session, &store, &version)?;
+        let restored = !mended.restored.is_empty();
+        mended.into_result()?;
         store.save_fingerprints()?;
+        if restored {
+            self.disk().sync_all().during("sync", version)?;
+        }
         drop(store);
         Decided::new(session, version)
     }

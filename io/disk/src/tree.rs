@@ -1,28 +1,27 @@
 //! Building and removing trees.
 //!
-//! A tree is built from a manifest in three passes: all directories, parents first, on one
-//! thread; then files and links on all threads, in the order of their directories; then the
-//! permissions of directories, which might forbid what the second pass does. Removing goes the
-//! other way. No pass holds more than a few directories open, however deep the tree.
+//! A tree is built in four passes: all directories, parents first, on one thread; the new files,
+//! as they come ([`crate::writer`]); what is already held, and links, on all threads, in the order
+//! of their directories; then the permissions of directories, which might forbid what comes
+//! before. Removing goes the other way. No pass holds more than a few directories open, however
+//! deep the tree.
 
-use bellwether_content::{Entry, Manifest};
+use bellwether_content::{Entry, File, Manifest, Owner};
 use bellwether_types::TreePath;
 
 use crate::disk::{Disk, Errno, Kind};
 use crate::error::{During, Fault, SiteError};
-use crate::key::Key;
 use crate::parallel;
-use crate::store::{Object, Store};
+use crate::store::{Source, Store, Wanted};
 
 /// A tree that is built beside what it is made from.
 pub(crate) struct Building<'a, 's, D: Disk> {
-    pub(crate) disk: &'s D,
     pub(crate) store: &'a Store<'s, D>,
     pub(crate) threads: usize,
-    /// An empty directory of ours.
+    /// A directory of ours.
     pub(crate) root: &'a D::Dir,
-    /// A tree to link unchanged files from, and what it should hold.
-    pub(crate) base: Option<(&'a D::Dir, &'a Manifest)>,
+    /// A tree to link unchanged files from, if it is there, and what it should hold.
+    pub(crate) base: (Option<&'a D::Dir>, &'a Manifest),
 }
 
 /// A manifest arranged by directories, as disks want it.
@@ -48,24 +47,33 @@ pub(crate) struct Place<'m> {
     pub(crate) entry: &'m Entry,
 }
 
-/// A file or link to make, and whether the base has the same.
+/// A file or link to make, and the file of the base to make it from.
 struct Leaf<'m> {
     place: Place<'m>,
-    in_base: bool,
+    base: Option<(&'m TreePath, &'m File)>,
+}
+
+/// The directory of the last path beneath a root: siblings come together.
+#[derive(Debug)]
+pub(crate) struct Siblings<'a, D: Disk> {
+    disk: &'a D,
+    root: &'a D::Dir,
+    last: Option<(Vec<u8>, D::Dir)>,
 }
 
 /// How many files a thread takes at a time.
 const BATCH: usize = 256;
 
 /// The root of a release.
-const ROOT_MODE: u32 = 0o755;
+pub(crate) const ROOT_MODE: u32 = 0o755;
 
 impl<'m> Survey<'m> {
-    pub(crate) fn new(manifest: &'m Manifest) -> Self {
+    /// Of the entries of a manifest, or of a tree in a manifest's order.
+    pub(crate) fn new(tree: impl IntoIterator<Item = (&'m TreePath, &'m Entry)>) -> Self {
         let mut directories = vec![Directory { place: None }];
-        let mut entries = Vec::with_capacity(manifest.len());
+        let mut entries = Vec::new();
         let mut directory = 0;
-        for (path, entry) in manifest.iter() {
+        for (path, entry) in tree {
             // Climb to the directory that this entry stands in: the root holds everything.
             while let Some(above) = directories[directory].place
                 && !path.is_within(above.path)
@@ -111,120 +119,145 @@ impl<'m> Survey<'m> {
     }
 }
 
-impl<D: Disk> Building<'_, '_, D> {
-    /// Builds `target`, and returns the sorted keys of the objects it took from the store.
-    pub(crate) fn build(&self, target: &Manifest) -> Result<Vec<Key>, SiteError> {
-        let survey = Survey::new(target);
-        let leaves = self.leaves(&survey);
-        self.make_directories(&survey)?;
-        let batches: Vec<&[Leaf<'_>]> = leaves.chunks(BATCH).collect();
-        parallel::for_each(self.threads, batches.len(), |batch| {
-            self.make_leaves(&survey, batches[batch])
-        })?;
-        self.finish_directories(&survey)?;
-        let mut keys: Vec<Key> = leaves
-            .iter()
-            .filter(|leaf| !leaf.in_base)
-            .filter_map(|leaf| match leaf.place.entry {
-                Entry::File(file) => Some(Key::of(file)),
-                _ => None,
-            })
-            .collect();
-        keys.sort_unstable();
-        Ok(keys)
+impl<'a, D: Disk> Siblings<'a, D> {
+    pub(crate) fn new(disk: &'a D, root: &'a D::Dir) -> Self {
+        let last = None;
+        Self { disk, root, last }
     }
 
-    /// What to make besides directories; what stands in one directory is together.
-    fn leaves<'m>(&self, survey: &Survey<'m>) -> Vec<Leaf<'m>> {
+    /// The directory that has `path`.
+    pub(crate) fn of(&mut self, path: &TreePath) -> Result<&D::Dir, Errno> {
+        let above = path.as_bytes().len() - path.file_name().len();
+        let parent = match &path.as_bytes()[..above] {
+            [] => b".",
+            [parent @ .., _slash] => parent,
+        };
+        let last = match self.last.take() {
+            Some(last) if last.0 == parent => last,
+            _ => (parent.to_vec(), self.disk.open_dir(self.root, parent)?),
+        };
+        Ok(&self.last.insert(last).1)
+    }
+}
+
+/// Makes the directories of a tree beneath `root`, which is empty.
+pub(crate) fn make_directories<D: Disk>(
+    store: &Store<'_, D>,
+    root: &D::Dir,
+    survey: &Survey<'_>,
+) -> Result<(), SiteError> {
+    let disk = store.disk();
+    let mut siblings = Siblings::new(disk, root);
+    for directory in &survey.directories {
+        let Some(Place { path, .. }) = directory.place else {
+            continue;
+        };
+        let at = siblings.of(path).during("open", path)?;
+        // Ours alone until its files are there; its own permissions come last.
+        match disk.create_dir(at, path.file_name(), 0o700) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(store.collision(path, at)),
+            Err(errno) => return Err(errno).during("create", path).map_err(Into::into),
+        }
+    }
+    Ok(())
+}
+
+impl<D: Disk> Building<'_, '_, D> {
+    /// Makes everything of `target` but the directories, which are there, and the entries with
+    /// these numbers, which rise, and are there, too.
+    pub(crate) fn build(&self, target: &Manifest, written: &[usize]) -> Result<(), SiteError> {
+        let survey = Survey::new(target.iter());
+        let leaves = self.leaves(&survey, written);
+        let batches: Vec<&[Leaf<'_>]> = leaves.chunks(BATCH).collect();
+        parallel::for_each(self.threads, batches.len(), |batch| {
+            self.make_leaves(batches[batch])
+        })?;
+        self.finish_directories(&survey)
+    }
+
+    /// What to make; what stands in one directory is together.
+    fn leaves<'m>(&'m self, survey: &Survey<'m>, written: &[usize]) -> Vec<Leaf<'m>> {
         // Both manifests are in the same order, so one pass finds all unchanged entries.
-        let mut base = self.base.map(|(_, manifest)| manifest.iter().peekable());
+        let mut base = self.base.1.iter().peekable();
+        let mut written = written.iter().peekable();
         let mut leaves = Vec::with_capacity(survey.entries.len());
-        for &place in &survey.entries {
-            if matches!(place.entry, Entry::Directory { .. }) {
+        let mut elsewhere = false;
+        for (number, &place) in survey.entries.iter().enumerate() {
+            if matches!(place.entry, Entry::Directory { .. })
+                || written.next_if(|&&next| next == number).is_some()
+            {
                 continue;
             }
-            let in_base = base.as_mut().is_some_and(|base| {
-                while base.next_if(|(path, _)| *path < place.path).is_some() {}
-                base.next_if(|(path, _)| *path == place.path)
-                    .is_some_and(|(_, entry)| entry == place.entry)
-            });
-            leaves.push(Leaf { place, in_base });
+            while base.next_if(|(path, _)| *path < place.path).is_some() {}
+            let same = base.next_if(|(path, entry)| (*path, *entry) == (place.path, place.entry));
+            let base = same.and_then(|(path, entry)| Some((path, file(entry)?)));
+            elsewhere |= base.is_none() && file(place.entry).is_some();
+            leaves.push(Leaf { place, base });
+        }
+        if elsewhere {
+            self.find_elsewhere(&mut leaves);
         }
         leaves.sort_by_key(|leaf| leaf.place.directory);
         leaves
     }
 
-    fn make_directories(&self, survey: &Survey<'_>) -> Result<(), SiteError> {
-        let mut above: Option<(usize, D::Dir)> = None;
-        for place in survey
-            .directories
-            .iter()
-            .filter_map(|directory| directory.place)
-        {
-            let at = match above.take() {
-                Some((index, at)) if index == place.directory => at,
-                _ => survey.open(self.disk, self.root, place.directory)?,
+    /// Finds moved and copied files in the base by their content: best under equal attributes,
+    /// so that they can be linked.
+    fn find_elsewhere<'m>(&'m self, leaves: &mut [Leaf<'m>]) {
+        let mut held: Vec<_> = self.base.1.files().collect();
+        held.sort_by_key(|(_, file)| file.hash);
+        for leaf in leaves.iter_mut().filter(|leaf| leaf.base.is_none()) {
+            let Some(wanted) = file(leaf.place.entry) else {
+                continue;
             };
-            // Ours alone until its files are there; its own permissions come last.
-            match self.disk.create_dir(&at, place.path.file_name(), 0o700) {
-                Ok(()) => {}
-                Err(Errno::EXIST) => return Err(self.store.collision(place.path, &at)),
-                Err(errno) => return Err(errno).during("create", place.path).map_err(Into::into),
-            }
-            above = Some((place.directory, at));
+            let start = held.partition_point(|(_, file)| file.hash < wanted.hash);
+            let same = held[start..]
+                .iter()
+                .take_while(|(_, file)| file.hash == wanted.hash);
+            let equal = same.clone().find(|(_, file)| *file == wanted);
+            leaf.base = equal.or_else(|| same.clone().next()).copied();
         }
-        Ok(())
     }
 
-    fn make_leaves(&self, survey: &Survey<'_>, leaves: &[Leaf<'_>]) -> Result<(), SiteError> {
-        for siblings in leaves.chunk_by(|a, b| a.place.directory == b.place.directory) {
-            let directory = siblings[0].place.directory;
-            let at = survey.open(self.disk, self.root, directory)?;
-            let base = match self.base {
-                Some((root, _)) if siblings.iter().any(|leaf| leaf.in_base) => {
-                    // Somebody may have removed it; then the store serves.
-                    survey.open(self.disk, root, directory).ok()
+    fn make_leaves(&self, leaves: &[Leaf<'_>]) -> Result<(), SiteError> {
+        let disk = self.store.disk();
+        let mut targets = Siblings::new(disk, self.root);
+        let mut bases = self.base.0.map(|root| Siblings::new(disk, root));
+        for Leaf { place, base } in leaves {
+            let at = targets.of(place.path).during("open", place.path)?;
+            match place.entry {
+                Entry::File(file) => {
+                    let source = match (&mut bases, base) {
+                        // Somebody may have removed its directory; then others serve.
+                        (Some(bases), Some((path, file))) => bases.of(path).ok().map(|at| Source {
+                            at,
+                            name: path.file_name(),
+                            file,
+                        }),
+                        _ => None,
+                    };
+                    let wanted = Wanted {
+                        path: place.path,
+                        file,
+                    };
+                    let name = place.path.file_name();
+                    self.store.place(wanted, source.as_ref(), at, name)?;
                 }
-                _ => None,
-            };
-            for leaf in siblings {
-                self.make_leaf(leaf.place, &at, base.as_ref().filter(|_| leaf.in_base))?;
+                Entry::Symlink { target, owner } => {
+                    make_link(self.store, place.path, target, owner.as_deref(), at)?;
+                }
+                Entry::Directory { .. } => unreachable!("leaves are not directories"),
             }
         }
         Ok(())
-    }
-
-    fn make_leaf(
-        &self,
-        leaf: Place<'_>,
-        at: &D::Dir,
-        base: Option<&D::Dir>,
-    ) -> Result<(), SiteError> {
-        let Place { path, entry, .. } = leaf;
-        match entry {
-            Entry::File(file) => self.store.place(Object::new(path, file), base, at),
-            Entry::Symlink { target, owner } => {
-                match self.disk.symlink(target, at, path.file_name()) {
-                    Ok(()) => {}
-                    Err(Errno::EXIST) => return Err(self.store.collision(path, at)),
-                    Err(errno) => return Err(errno).during("create", path).map_err(Into::into),
-                }
-                match self.store.ids(owner.as_deref())? {
-                    Some(ids) => Ok(self
-                        .disk
-                        .set_owner(at, path.file_name(), ids)
-                        .during("set the owner of", path)?),
-                    None => Ok(()),
-                }
-            }
-            Entry::Directory { .. } => unreachable!("leaves are not directories"),
-        }
     }
 
     /// Deepest first, because a directory's permissions may hide what is beneath.
     fn finish_directories(&self, survey: &Survey<'_>) -> Result<(), SiteError> {
         for (index, directory) in survey.directories.iter().enumerate().rev() {
-            let dir = survey.open(self.disk, self.root, index)?;
+            let disk = self.store.disk();
+            let dir = survey.open(disk, self.root, index)?;
             let (mode, owner) = match directory.place.map(|place| place.entry) {
                 Some(Entry::Directory { mode, owner }) => (mode.bits(), owner.as_deref()),
                 _ => (ROOT_MODE, None),
@@ -235,15 +268,41 @@ impl<D: Disk> Building<'_, '_, D> {
                     .map_or_else(|| ".".into(), |place| place.path.to_string())
             };
             if let Some(ids) = self.store.ids(owner)? {
-                self.disk
-                    .set_owner(&dir, b".", ids)
+                disk.set_owner(&dir, b".", ids)
                     .during("set the owner of", place())?;
             }
-            self.disk
-                .set_dir_mode(&dir, mode)
+            disk.set_dir_mode(&dir, mode)
                 .during("set the mode of", place())?;
         }
         Ok(())
+    }
+}
+
+/// Makes a symbolic link.
+pub(crate) fn make_link<D: Disk>(
+    store: &Store<'_, D>,
+    path: &TreePath,
+    target: &[u8],
+    owner: Option<&Owner>,
+    at: &D::Dir,
+) -> Result<(), SiteError> {
+    let disk = store.disk();
+    match disk.symlink(target, at, path.file_name()) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(store.collision(path, at)),
+        Err(errno) => return Err(errno).during("create", path).map_err(Into::into),
+    }
+    if let Some(ids) = store.ids(owner)? {
+        disk.set_owner(at, path.file_name(), ids)
+            .during("set the owner of", path)?;
+    }
+    Ok(())
+}
+
+fn file(entry: &Entry) -> Option<&File> {
+    match entry {
+        Entry::File(file) => Some(file),
+        _ => None,
     }
 }
 

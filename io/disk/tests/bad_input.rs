@@ -5,12 +5,13 @@ mod kit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_content::{File, Mode, Owner};
 use bellwether_disk::disk::{MemoryOptions, NameRule};
 use bellwether_disk::{
     DifferenceKind, Disk, ErrorKind, Hook, Hooks, MemoryDisk, Options, RealDisk, Retention, Site,
     SiteError, StageRequest,
 };
-use bellwether_types::{Serial, Term, TreePath, VersionId};
+use bellwether_types::{Hash, Serial, Term, TreePath, VersionId};
 use kit::{
     Tree, assert_sound, memory, options, read, release_path, site, summary, trees, with_versions,
 };
@@ -117,7 +118,7 @@ fn a_read_only_root_is_refused() {
 /// INTERP-03.
 #[test]
 fn denied_permission_names_the_place() {
-    for name in ["objects", "releases", "index.html"] {
+    for name in ["manifests", "releases", "index.html"] {
         let denied = Some(name.as_bytes().to_vec());
         let error = refuses_b(
             &with_a(|options| options.denied = denied),
@@ -265,24 +266,116 @@ fn content_that_was_never_given_is_named() {
     let site = site(disk.clone());
     let staging = site.stage(request(2, None)).unwrap();
     let tree = Tree::new().file("deep/new", "never written");
-    let error = staging.finish(&tree.manifest()).unwrap_err();
+    let manifest = Arc::new(tree.manifest());
+    staging.create_directories(manifest.iter()).unwrap();
+    let error = staging
+        .finish(manifest, &tree.manifest().encode(), &[])
+        .unwrap_err();
     assert!(matches!(&error, SiteError::ContentMissing { path } if path.to_string() == "deep/new"));
     assert_sound(&disk, "after a refusal");
 }
 
 #[test]
-fn content_that_no_entry_needs_does_not_stay() {
+fn a_version_that_is_held_is_staged_again_without_a_trace() {
+    let [a, b, _] = trees();
+    let disk = with_a(|_| {});
+    let site = site(disk.clone());
+    b.stage(&site, 2, Some(&a)).unwrap();
+    for base in [Some(&a), Some(&b), None] {
+        b.stage(&site, 2, base).unwrap();
+        assert_sound(&disk, "staged again");
+    }
+    assert_eq!(site.status().unwrap().staged, Some(b.version()));
+}
+
+/// What `fsck` and a refused rollback tell people to do.
+#[test]
+fn a_damaged_version_that_is_sent_again_in_full_is_whole_again() {
     let [a, ..] = trees();
     let disk = with_a(|_| {});
     let site = site(disk.clone());
-    let staging = site.stage(request(2, Some(a.version()))).unwrap();
-    let mut object = staging.new_object();
-    object.write(b"superfluous").unwrap();
-    let mode = bellwether_content::Mode::new(0o644).unwrap();
-    object.finish(mode, None, Default::default()).unwrap();
-    drop(staging.new_object());
-    staging.finish(&a.manifest()).unwrap();
-    assert_sound(&disk, "after superfluous content");
+    scribble(&disk, &release_path(&a, "same"), b"UNCHANGED");
+    remove(&disk, &release_path(&a, "moved/from"));
+    scribble(&disk, &manifest_path(&a), b"??");
+    let error = site.stage(request(2, Some(a.version()))).unwrap_err();
+    assert!(
+        error.to_string().contains("stage that version again"),
+        "{error}"
+    );
+    a.stage(&site, 2, None).unwrap();
+    assert_sound(&disk, "sent again");
+}
+
+fn manifest_path(tree: &Tree) -> String {
+    format!("shop/.bellwether/manifests/{}", tree.version())
+}
+
+#[test]
+fn a_damaged_manifest_is_made_anew_from_its_tree() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    scribble(&disk, &manifest_path(&a), b"??");
+    remove(&disk, &manifest_path(&b));
+    let mut both = [a.version(), b.version()];
+    both.sort();
+    let checked = site(disk.clone()).fsck().unwrap();
+    assert_eq!(checked.manifests_restored, both);
+    assert_sound(&disk, "mended");
+}
+
+#[test]
+fn a_manifest_whose_tree_is_damaged_too_is_told_and_the_rest_is_mended() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    let site = site(disk.clone());
+    scribble(&disk, &manifest_path(&a), b"??");
+    remove(&disk, &release_path(&a, "index.html"));
+    remove(&disk, &release_path(&b, "same"));
+    let checked = site.fsck().unwrap();
+    assert_eq!(checked.manifests_lost, [a.version()]);
+    assert_eq!(checked.mended.restored.len(), 1, "{checked:?}");
+    // It can still be removed, and then all is in order.
+    a.stage(&site, 3, None).unwrap();
+    assert_sound(&disk, "sent again");
+}
+
+#[test]
+fn a_version_whose_manifest_is_damaged_can_be_removed() {
+    let [a, b, c] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b, &c]);
+    scribble(&disk, &manifest_path(&a), b"??");
+    let retention = Retention {
+        keep: 0,
+        grace: Duration::ZERO,
+    };
+    let collected = site(disk.clone()).collect(retention, &mut |_| {}).unwrap();
+    assert_eq!(collected.versions, [a.version()]);
+    assert_sound(&disk, "removed");
+}
+
+#[test]
+fn a_stage_that_cannot_succeed_makes_no_site() {
+    let [a, ..] = trees();
+    let disk = MemoryDisk::new(MemoryOptions {
+        capacity: 1000,
+        ..MemoryOptions::default()
+    });
+    let site = site(disk.clone());
+    let error = site.stage(request(2, Some(a.version()))).unwrap_err();
+    assert!(
+        matches!(error, SiteError::VersionNotHeld { .. }),
+        "{error:?}"
+    );
+    let large = StageRequest {
+        bytes_new: 2000,
+        ..request(2, None)
+    };
+    let error = site.stage(large).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
+    assert_eq!(kit::names(&disk, "."), [].into());
 }
 
 /// DELTA-08.
@@ -290,19 +383,13 @@ fn content_that_no_entry_needs_does_not_stay() {
 fn a_hand_edited_live_file_never_reaches_a_later_release() {
     let [a, b, _] = trees();
     let disk = with_a(|_| {});
-    // One inode is the object and both live files.
-    scribble(
-        &disk,
-        "shop/live/same".replace("live", &a_release(&a)).as_str(),
-        b"UNCHANGED",
-    );
+    scribble(&disk, &release_path(&a, "moved/from"), b"MOVED");
     let differences = site(disk.clone()).verify(None).unwrap();
     let found: Vec<_> = differences.iter().map(|d| (&d.path[..], d.kind)).collect();
-    let content = DifferenceKind::Content;
-    assert_eq!(found, [(b"same".as_slice(), content), (b"twin", content)]);
+    assert_eq!(found, [(b"moved/from".as_slice(), DifferenceKind::Content)]);
     let site = site(disk.clone());
     let staging = site.stage(request(2, Some(a.version()))).unwrap();
-    let path = TreePath::new(*b"same").unwrap();
+    let path = TreePath::new(*b"moved/from").unwrap();
     let error = staging.base_content(&path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
     drop(staging);
@@ -311,17 +398,40 @@ fn a_hand_edited_live_file_never_reaches_a_later_release() {
         matches!(error, SiteError::ContentDamaged { .. }),
         "{error:?}"
     );
-    // Sent in full, it is whole again, and the damaged object is replaced.
+    // Sent in full, it is whole again.
     b.stage(&site, 2, None).unwrap();
     site.commit(None).unwrap();
     assert_eq!(site.verify(None).unwrap(), []);
     // Now there is an intact copy to mend the old release from.
-    assert_eq!(site.fsck().unwrap().mended.restored.len(), 2);
+    assert_eq!(site.fsck().unwrap().mended.restored.len(), 1);
     assert_sound(&disk, "mended");
 }
 
-fn a_release(a: &Tree) -> String {
-    format!("releases/{}", a.version())
+/// Trees share inodes, so an edit in one is an edit in all.
+#[test]
+fn an_edit_of_what_two_releases_share_is_seen_in_both() {
+    let [a, b, c] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    scribble(&disk, &release_path(&b, "moved/to/here"), b"MOVED");
+    let site = site(disk.clone());
+    for (tree, path) in [(&a, "moved/from"), (&b, "moved/to/here")] {
+        let differences = site.verify(Some(tree.version())).unwrap();
+        let found: Vec<_> = differences.iter().map(|d| d.path.clone()).collect();
+        assert_eq!(found, [path.as_bytes()]);
+    }
+    let error = site.rollback(None).unwrap_err();
+    assert!(
+        matches!(error, SiteError::ContentDamaged { .. }),
+        "{error:?}"
+    );
+    assert_eq!(site.status().unwrap().live, Some(b.version()));
+    c.stage(&site, 3, Some(&b)).unwrap();
+    assert_eq!(site.fsck().unwrap().mended.lost.len(), 2);
+    // One sends the content again, and the other is mended from it.
+    b.stage(&site, 3, None).unwrap();
+    site.rollback(None).unwrap();
+    assert_sound(&disk, "mended");
 }
 
 #[test]
@@ -354,13 +464,18 @@ fn an_editor_that_replaces_files_harms_only_the_live_tree() {
 }
 
 #[test]
-fn a_vanished_base_file_is_taken_from_the_store() {
+fn a_vanished_base_file_is_taken_from_wherever_else_it_stands_or_refused_by_name() {
     let [a, b, _] = trees();
     let disk = with_a(|_| {});
+    let site = site(disk.clone());
     remove(&disk, &release_path(&a, "same"));
+    b.stage(&site, 2, Some(&a)).unwrap();
+    assert_eq!(site.verify(Some(b.version())).unwrap(), []);
+    let disk = with_a(|_| {});
     remove(&disk, &release_path(&a, "moved/from"));
-    b.stage(&site(disk.clone()), 2, Some(&a)).unwrap();
-    assert_eq!(site(disk.clone()).verify(Some(b.version())).unwrap(), []);
+    let error = b.stage(&kit::site(disk), 2, Some(&a)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.to_string().contains("moved/to/here"), "{error}");
 }
 
 #[test]
@@ -378,26 +493,28 @@ fn touching_a_file_costs_reading_it_and_nothing_else() {
 }
 
 #[test]
-fn a_damaged_object_is_healed_from_a_release_that_has_its_own_copy() {
-    let [a, b, _] = trees();
+fn a_damaged_base_file_is_taken_from_a_release_that_has_its_own_copy() {
+    let [a, b, c] = trees();
     let disk = MemoryDisk::new(MemoryOptions {
         reflink: true,
         ..MemoryOptions::default()
     });
-    with_versions(&disk, &[&a]);
-    let objects = "shop/.bellwether/objects";
-    for shard in kit::names(&disk, objects) {
-        for object in kit::names(&disk, &format!("{objects}/{shard}")) {
-            scribble(&disk, &format!("{objects}/{shard}/{object}"), b"\xff");
-        }
+    with_versions(&disk, &[&a, &b]);
+    for path in ["same", "twin"] {
+        scribble(&disk, &release_path(&b, path), b"\xff");
     }
-    b.stage(&site(disk.clone()), 2, Some(&a)).unwrap();
-    assert_eq!(
-        read(&disk, &release_path(&b, "same")).unwrap(),
-        b"unchanged"
-    );
-    assert!(site(disk.clone()).fsck().unwrap().mended.lost.is_empty());
-    assert_sound(&disk, "healed");
+    let site = site(disk.clone());
+    let staging = site.stage(request(3, Some(b.version()))).unwrap();
+    let path = TreePath::new(*b"same").unwrap();
+    let mut content = [0; 9];
+    let same = staging.base_content(&path).unwrap();
+    same.read_exact_at(&mut content, 0).unwrap();
+    assert_eq!(&content, b"unchanged");
+    drop(staging);
+    c.stage(&site, 3, Some(&b)).unwrap();
+    assert_eq!(site.verify(Some(c.version())).unwrap(), []);
+    assert_eq!(site.fsck().unwrap().mended.restored.len(), 2);
+    assert_sound(&disk, "mended");
 }
 
 #[test]
@@ -542,15 +659,18 @@ fn an_owner_that_this_machine_lacks_is_named() {
     };
     let site = Site::open(disk.clone(), "shop".parse().unwrap(), options);
     let staging = site.stage(request(1, None)).unwrap();
-    let owner = Some(Arc::new(bellwether_content::Owner {
-        user: "nobody-here".into(),
-        group: "at-all".into(),
-    }));
-    let mode = bellwether_content::Mode::new(0o644).unwrap();
-    let error = staging
-        .new_object()
-        .finish(mode, owner, Default::default())
-        .unwrap_err();
+    let file = File {
+        mode: Mode::new(0o644).unwrap(),
+        owner: Some(Arc::new(Owner {
+            user: "nobody-here".into(),
+            group: "at-all".into(),
+        })),
+        size: 0,
+        hash: Hash::of(b""),
+        modified: Default::default(),
+    };
+    let path = TreePath::new(*b"file").unwrap();
+    let error = staging.writer().create(&path, &file).unwrap_err();
     assert!(error.to_string().contains("nobody-here:at-all"), "{error}");
 }
 

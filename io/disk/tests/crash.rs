@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bellwether_disk::disk::MemoryOptions;
 use bellwether_disk::{Disk, MemoryDisk, RealDisk, Retention, Site, SiteError, Stopping};
-use kit::{Job, Matrix, Tree, assert_sound, memory, site, trees, with_versions};
+use kit::{Job, Matrix, Tree, assert_sound, memory, release_path, site, trees, with_versions};
 
 const SEEDS: u64 = 12;
 
@@ -38,6 +38,19 @@ impl Job for Rollback<'_> {
     }
 }
 
+struct Fsck;
+
+impl Job for Fsck {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        let checked = site.fsck()?;
+        assert_eq!(
+            (checked.mended.lost.len(), checked.manifests_lost.len()),
+            (0, 0)
+        );
+        Ok(())
+    }
+}
+
 struct Collect;
 
 impl Job for Collect {
@@ -62,6 +75,7 @@ fn check(before: &MemoryDisk, job: &impl Job) -> u64 {
     let matrix = Matrix {
         before,
         seeds: SEEDS,
+        damaged: false,
     };
     matrix.check(job)
 }
@@ -94,7 +108,7 @@ fn a_stage_on_a_base_is_whole_or_nothing() {
 }
 
 #[test]
-fn a_stage_that_must_renew_objects_is_whole_or_nothing() {
+fn a_stage_that_must_copy_for_want_of_links_is_whole_or_nothing() {
     let [a, b, c] = trees();
     let disk = MemoryDisk::new(MemoryOptions {
         links_max: 3,
@@ -154,6 +168,77 @@ fn a_rollback_is_new_or_old() {
     let disk = memory();
     with_versions(&disk, &[&a, &b, &c]);
     check(&disk, &Rollback(&a));
+}
+
+/// A version with a file replaced, one removed, and no manifest.
+fn damaged(a: &Tree, disk: &MemoryDisk) {
+    let root = disk.root().unwrap();
+    let path = |path| release_path(a, path);
+    let tree = disk.open_dir(&root, path("moved").as_bytes()).unwrap();
+    disk.unlink(&tree, b"from").unwrap();
+    let edited = disk.create_file(&tree, b"edited", 0o644).unwrap();
+    disk.write_at(&edited, b"edited", 0).unwrap();
+    let above = disk.open_dir(&root, release_path(a, "").trim_end_matches('/').as_bytes());
+    disk.rename(&tree, b"edited", &above.unwrap(), b"same")
+        .unwrap();
+    let manifests = disk.open_dir(&root, b"shop/.bellwether/manifests");
+    let version = a.version().to_string();
+    disk.unlink(&manifests.unwrap(), version.as_bytes())
+        .unwrap();
+    disk.sync_all().unwrap();
+}
+
+fn check_damaged(before: &MemoryDisk, job: &impl Job) {
+    let matrix = Matrix {
+        before,
+        seeds: SEEDS,
+        damaged: true,
+    };
+    matrix.check(job);
+}
+
+/// INTERP-08.
+#[test]
+fn a_version_that_is_held_and_damaged_is_restored_by_another_stage() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    damaged(&a, &disk);
+    let (tree, base) = (&a, None);
+    check_damaged(&disk, &Stage { tree, base });
+}
+
+#[test]
+fn a_rollback_restores_what_it_returns_to() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    let manifest = format!("shop/.bellwether/manifests/{}", a.version());
+    let manifest = kit::read(&disk, &manifest).unwrap();
+    damaged(&a, &disk);
+    let root = disk.root().unwrap();
+    let manifests = disk.open_dir(&root, b"shop/.bellwether/manifests").unwrap();
+    let version = a.version().to_string();
+    let file = disk.create_file(&manifests, version.as_bytes(), 0o600);
+    disk.write_at(&file.unwrap(), &manifest, 0).unwrap();
+    disk.sync_all().unwrap();
+    check_damaged(&disk, &Rollback(&a));
+}
+
+#[test]
+fn a_check_of_everything_can_be_cut_short() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    let root = disk.root().unwrap();
+    // A manifest of one, and a file of the other.
+    let manifests = disk.open_dir(&root, b"shop/.bellwether/manifests").unwrap();
+    disk.unlink(&manifests, a.version().to_string().as_bytes())
+        .unwrap();
+    let tree = disk.open_dir(&root, release_path(&b, "moved/to").as_bytes());
+    disk.unlink(&tree.unwrap(), b"here").unwrap();
+    disk.sync_all().unwrap();
+    check_damaged(&disk, &Fsck);
 }
 
 #[test]

@@ -158,6 +158,7 @@ fn check(before: &MemoryDisk, job: &impl Job) {
     let matrix = Matrix {
         before,
         seeds: SEEDS,
+        damaged: false,
     };
     let steps = matrix.check(job);
     println!("{steps} steps, each killed once and without power {SEEDS} times");

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use bellwether_disk::Damage;
+use bellwether_types::VersionId;
 use clap::Args;
 use serde::Serialize;
 
@@ -18,9 +19,11 @@ pub(crate) struct Fsck {
 
 #[derive(Debug, Serialize)]
 struct Checked {
-    objects: usize,
+    files: usize,
     restored: Vec<Damaged>,
     lost: Vec<Damaged>,
+    manifests_restored: Vec<String>,
+    manifests_lost: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,13 +38,20 @@ impl Report for Checked {
 
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (restored, lost) = (self.restored.len(), self.lost.len());
+        let restored = self.restored.len() + self.manifests_restored.len();
+        let lost = self.lost.len() + self.manifests_lost.len();
         write!(
             f,
-            "checked  {} objects: {restored} restored, {lost} lost",
-            self.objects
+            "checked  {} files: {restored} restored, {lost} lost",
+            self.files
         )?;
-        for (damaged, fate) in [(&self.restored, "restored"), (&self.lost, "lost")] {
+        for (manifests, damaged, fate) in [
+            (&self.manifests_restored, &self.restored, "restored"),
+            (&self.manifests_lost, &self.lost, "lost"),
+        ] {
+            for version in manifests {
+                write!(f, "\n  {fate:8} the manifest of {}", &version[..12])?;
+            }
             for Damaged { version, path } in damaged {
                 write!(f, "\n  {fate:8} {path} of {}", &version[..12])?;
             }
@@ -49,7 +59,7 @@ impl fmt::Display for Checked {
         if lost > 0 {
             write!(
                 f,
-                "\nstage an assignment that starts from nothing to bring back what is lost"
+                "\nstage each version that lost something again, by an assignment that starts from nothing"
             )?;
         }
         Ok(())
@@ -63,16 +73,21 @@ impl Fsck {
             version: damage.version.to_string(),
             path: damage.path.to_string(),
         };
+        let versions = |versions: &[VersionId]| versions.iter().map(VersionId::to_string).collect();
         let report = Checked {
-            objects: checked.objects,
+            files: checked.files,
             restored: checked.mended.restored.iter().map(damaged).collect(),
             lost: checked.mended.lost.iter().map(damaged).collect(),
+            manifests_restored: versions(&checked.manifests_restored),
+            manifests_lost: versions(&checked.manifests_lost),
         };
         output.report(&report)?;
-        Ok(if report.lost.is_empty() {
-            Exit::Done
-        } else {
-            Exit::BaseDamaged
-        })
+        Ok(
+            if report.lost.is_empty() && report.manifests_lost.is_empty() {
+                Exit::Done
+            } else {
+                Exit::BaseDamaged
+            },
+        )
     }
 }

@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
 
-/// Remove releases that are no longer kept, and content that none of them needs.
+/// Remove releases that are no longer kept.
 #[derive(Debug, Args)]
 pub(crate) struct Gc {
     /// How many releases to keep, the live one included.
@@ -29,7 +29,7 @@ pub(crate) struct Gc {
 #[derive(Debug, Serialize)]
 struct Collected {
     versions: Vec<String>,
-    objects: usize,
+    files: usize,
 }
 
 impl Report for Collected {
@@ -40,9 +40,9 @@ impl fmt::Display for Collected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "removed  {} versions, {} objects",
+            "removed  {} versions, with {} files that no other shares",
             self.versions.len(),
-            self.objects
+            self.files
         )?;
         self.versions
             .iter()
@@ -63,7 +63,7 @@ impl Gc {
         })?;
         output.report(&Collected {
             versions: collected.versions.iter().map(ToString::to_string).collect(),
-            objects: collected.objects,
+            files: collected.files,
         })?;
         Ok(Exit::Done)
     }

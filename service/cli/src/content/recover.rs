@@ -20,7 +20,6 @@ struct Recovered {
     live: Option<String>,
     switch_finished: bool,
     trees_removed: usize,
-    objects_removed: usize,
     files_removed: usize,
 }
 
@@ -36,8 +35,8 @@ impl fmt::Display for Recovered {
         }
         write!(
             f,
-            "removed  {} unfinished trees, {} objects, {} other files",
-            self.trees_removed, self.objects_removed, self.files_removed
+            "removed  {} unfinished trees, {} other files",
+            self.trees_removed, self.files_removed
         )
     }
 }
@@ -50,7 +49,6 @@ impl Recover {
             live: site.status()?.live.map(|version| version.to_string()),
             switch_finished: recovery.switch.is_some(),
             trees_removed: recovery.trees,
-            objects_removed: recovery.objects,
             files_removed: recovery.files,
         })?;
         Ok(Exit::Done)
