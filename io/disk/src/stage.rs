@@ -294,6 +294,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
         let base = staging.base_manifest().clone();
         let mut bases = Bases::new(staging);
         let mut decoder = None;
+        let mut buffers = Buffers::default();
         let mut done = 0;
         self.count(&first.header);
         let mut reader = SegmentReader::new(first.data);
@@ -304,7 +305,8 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
         let mut number = 1;
         loop {
             while let Some(segment) = reader.next_segment(writes, &base)? {
-                let new = Arc::new(decode(&segment, &mut decoder, &mut bases)?);
+                let mut new = buffers.take();
+                decode(&segment, &mut decoder, &mut bases, Arc::make_mut(&mut new))?;
                 done += new.len() as u64;
                 let mut start = 0;
                 let pieces = segment.pieces.iter().map(|piece| {
@@ -317,6 +319,7 @@ impl<R: Read, I: Iterator<Item = R>> Incoming<'_, I> {
                     // A writer failed and says why.
                     return Ok(());
                 }
+                buffers.used.push(new);
                 (self.accepting.progress)(done, self.first.content_len);
             }
             if number == self.first.part.count {
@@ -386,22 +389,43 @@ fn decode<D: Disk>(
     segment: &Segment,
     decoder: &mut Option<GroupDecoder>,
     bases: &mut Bases<'_, D>,
-) -> Result<Vec<u8>, StageError> {
+    new: &mut Vec<u8>,
+) -> Result<(), StageError> {
     if let Some(codec) = segment.begins_group {
         // The old one goes first: there is room for one only.
         *decoder = None;
         *decoder = Some(GroupDecoder::new(codec));
     }
     let base = bases.read(segment)?;
-    let mut new = Vec::with_capacity(segment.new_len());
+    new.reserve_exact(segment.new_len());
     match decoder {
-        Some(decoder) => decoder.segment(base, segment.new_len(), &segment.payload, &mut new)?,
+        Some(decoder) => decoder.segment(base, segment.new_len(), &segment.payload, new)?,
         None => return Err(SegmentError::Truncated.into()),
     }
     if new.len() == segment.new_len() {
-        Ok(new)
+        Ok(())
     } else {
         Err(SegmentError::Truncated.into())
+    }
+}
+
+/// Decoded segments that writers have, or had: to take fresh memory for each would cost as much
+/// as the creation of a file.
+#[derive(Default)]
+struct Buffers {
+    used: Vec<Arc<Vec<u8>>>,
+}
+
+impl Buffers {
+    /// An empty buffer that nobody else has.
+    fn take(&mut self) -> Arc<Vec<u8>> {
+        let free = self
+            .used
+            .iter_mut()
+            .position(|used| Arc::get_mut(used).is_some());
+        let mut buffer = free.map_or_else(Arc::default, |free| self.used.swap_remove(free));
+        Arc::make_mut(&mut buffer).clear();
+        buffer
     }
 }
 
