@@ -17,7 +17,7 @@ use bellwether_delta::{Codec, Effort, Match};
 use bellwether_types::{Hash, Serial, Term, TreePath};
 use bellwether_wire::{ContentKey, SigningKey};
 
-use bellwether_kit::document::vector;
+use bellwether_kit::document::{same, vector};
 use bellwether_kit::farm::{Farm, read};
 
 const SIGNING_SEED: [u8; 32] = [1; 32];
@@ -403,16 +403,6 @@ fn sealed_under(
 
 fn trusted() -> Trust {
     Trust::Keys(vec![SigningKey::from_seed(SIGNING_SEED).public()])
-}
-
-fn same(name: &str, written: &[u8]) {
-    let hex = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect();
-    let lines: Vec<String> = written.chunks(32).map(hex).collect();
-    assert!(
-        vector(name) == written,
-        "{name} is documented otherwise; this program writes\n{}",
-        lines.join("\n")
-    );
 }
 
 fn path(bytes: &[u8]) -> TreePath {

@@ -22,3 +22,14 @@ pub fn vector(name: &str) -> Vec<u8> {
     };
     digits.as_bytes().chunks(2).map(byte).collect()
 }
+
+/// Fails unless `written` is what the document says; and says what stands there instead.
+pub fn same(name: &str, written: &[u8]) {
+    let hex = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect();
+    let lines: Vec<String> = written.chunks(32).map(hex).collect();
+    assert!(
+        vector(name) == written,
+        "{name} is documented otherwise; this program writes\n{}",
+        lines.join("\n")
+    );
+}
