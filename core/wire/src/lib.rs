@@ -1,7 +1,8 @@
-//! Keys as values: who made an assignment (Ed25519) and who may read it (AES-256-GCM).
+//! What travels: the messages of a segment and the datagrams they travel in (`control`); keys as values: who made an
+//! assignment (Ed25519), and who may read it (AES-256-GCM).
 //!
-//! Randomness comes in from outside: a key is made from 32 random bytes, a sealed stream from a
-//! random salt. Secrets never appear in debug output.
+//! Randomness comes in from outside: a key is made from 32 random bytes, a sealed stream and a sender of datagrams from
+//! a random salt. Secrets never appear in debug output.
 #![warn(missing_docs)]
 
 pub mod control;

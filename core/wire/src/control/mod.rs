@@ -1,12 +1,22 @@
-//! Messages of a segment's control channel: numbered fields in CBOR, of which a reader ignores those
-//! it does not know.
+//! Messages of a segment's control channel, and the sealed datagrams in which they travel
+//! (`docs/formats.md`). A message is numbered fields in CBOR, of which a reader ignores those it does not
+//! know.
 
+mod datagram;
 mod election;
+mod header;
+mod key;
 mod membership;
+mod replay;
 
 use minicbor::{Decode, Encode};
 
+pub use datagram::{
+    DATAGRAM_LEN_MAX, DatagramSeal, MESSAGE_LEN_WHOLE, MessageTooLong, Opened, Rejected,
+};
 pub use election::{Alive, Claim, ElectionMessage, Probe, ProbeReply};
+pub use header::Sender;
+pub use key::{KeyRing, SegmentKey, SegmentKeyId};
 pub use membership::MembershipMessage;
 
 /// What one node of a segment tells another, or all of them.
