@@ -8,6 +8,7 @@ mod node;
 mod path;
 mod size;
 mod time;
+mod timing;
 
 pub use hash::{Hash, ParseHashError, VersionId};
 pub use name::{Name, NameError, Serial, SitePart, Term};
@@ -15,3 +16,4 @@ pub use node::{Epoch, Incarnation, NodeId, ParseNodeIdError};
 pub use path::{PathError, TreePath};
 pub use size::{ByteSize, ParseSizeError};
 pub use time::Time;
+pub use timing::{Classic, Fast, PRIORITY_MAX, Timing, TimingError};
