@@ -1,19 +1,19 @@
-use bellwether_types::{Epoch, Name, NodeId};
+use bellwether_types::{Epoch, Name};
 use minicbor::{Decode, Encode};
 
 /// What an election says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum ElectionMessage {
-    /// LeaderAlive: the heartbeat.
+    /// LeaderAlive: the heartbeat, and the leader's answer to whoever asks or is behind.
     #[n(0)]
     Alive(#[n(0)] Alive),
     /// LeaderClaim: a bid for office.
     #[n(1)]
     Claim(#[n(0)] Claim),
-    /// Is the leader still there? By unicast, when its heartbeat is missed.
+    /// By unicast, when heartbeats are missed: do you lead, or know who does?
     #[n(2)]
-    Probe(#[n(0)] Probe),
-    /// The leader's answer, which counts as a heartbeat.
+    Probe,
+    /// What somebody who does not lead answers.
     #[n(3)]
     ProbeReply(#[n(0)] ProbeReply),
 }
@@ -27,7 +27,7 @@ pub struct Alive {
     /// The sender's name.
     #[n(1)]
     pub name: Name,
-    /// The sender's priority, as it was when it claimed.
+    /// The sender's priority.
     #[n(2)]
     pub priority: u32,
     /// Milliseconds from one heartbeat to the next; a segment has one.
@@ -54,32 +54,39 @@ pub struct Claim {
     /// How strong the claim is; higher is stronger.
     #[n(2)]
     pub priority: u32,
+    /// Milliseconds from one heartbeat to the next, as the sender has it.
+    #[n(3)]
+    pub heartbeat_ms: u32,
+    /// Milliseconds until the sender will be in office unless somebody contests: how long to wait for it.
+    #[n(4)]
+    pub office_ms: u32,
 }
 
-/// A member that missed a heartbeat asks the leader itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct Probe {
-    /// The reign that it obeys.
-    #[n(0)]
-    pub epoch: Epoch,
-    /// Answered with the same number.
-    #[n(1)]
-    pub nonce: u64,
-}
-
-/// The answer to a [`Probe`].
+/// The answer of a node that does not lead to a probe; one that leads answers with [`Alive`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct ProbeReply {
-    /// The number of the question.
+    /// The highest reign that the asked one has ever obeyed.
     #[n(0)]
-    pub nonce: u64,
-    /// Who the asked one obeys or is itself, if anybody.
+    pub obeyed: Option<Epoch>,
+    /// How it stands to that reign now.
     #[n(1)]
-    pub epoch: Option<Epoch>,
-    /// Does the asked one lead?
+    pub standing: Standing,
+}
+
+/// How a node that does not lead stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Standing {
+    /// It follows the reign that it obeyed last.
+    #[n(0)]
+    Follows {
+        /// Milliseconds since it heard that leader.
+        #[n(0)]
+        silent_ms: u32,
+    },
+    /// It takes part in an open vote.
+    #[n(1)]
+    Votes,
+    /// It knows of no leader and of no vote.
     #[n(2)]
-    pub leads: bool,
-    /// A node that is asked about somebody else says who that is.
-    #[n(3)]
-    pub leader: Option<NodeId>,
+    Waits,
 }

@@ -14,9 +14,9 @@ use minicbor::{Decode, Encode};
 pub use datagram::{
     DATAGRAM_LEN_MAX, DatagramSeal, MESSAGE_LEN_WHOLE, MessageTooLong, Opened, Rejected,
 };
-pub use election::{Alive, Claim, ElectionMessage, Probe, ProbeReply};
 pub use header::Sender;
 pub use key::{KeyRing, SegmentKey, SegmentKeyId};
+pub use election::{Alive, Claim, ElectionMessage, ProbeReply, Standing};
 pub use membership::MembershipMessage;
 
 /// What one node of a segment tells another, or all of them.
