@@ -27,7 +27,11 @@ impl Election {
             return;
         }
         let epoch = claim.epoch;
-        let office = Duration::from_millis(claim.office_ms.into()).min(self.office_max());
+        // A claim that is withdrawn contests nothing; whoever it is withdrawn for speaks for itself.
+        let Some(office_ms) = claim.office_ms else {
+            return;
+        };
+        let office = Duration::from_millis(office_ms.into()).min(self.office_max());
         let claim = Candidate {
             priority: claim.priority,
             name: claim.name,
@@ -49,18 +53,17 @@ impl Election {
             // E7.
             Phase::Unknown { .. } => {}
             // E11, and then E6 or E7.
+            Phase::Voting(own) if self.yields_to(&favourite) => {
+                if self.settings.profile == Profile::Claim {
+                    self.send_claim(*own, None, out);
+                }
+                self.concede(now, favourite, office, out);
+            }
             Phase::Voting(_) => {
-                let yields = self.yields_to(&favourite);
                 let wait = self.second_wait();
-                if self.settings.profile == Profile::Claim || !yields {
-                    self.bid(wait + self.vote(), out);
-                }
+                self.bid(wait + self.vote(), out);
                 self.enter(Phase::Unknown { lost: None });
-                if yields {
-                    self.concede(now, favourite, office, out);
-                } else {
-                    self.deadlines.set(Timer::Claim, now + wait);
-                }
+                self.deadlines.set(Timer::Claim, now + wait);
             }
             // E17. The favourite that claims again is alive.
             Phase::Conceding(best) => {
@@ -91,17 +94,21 @@ impl Election {
             let rank = self.rank();
             out.push(Output::Told(Event::Claimed { epoch, rank }));
         }
+        self.send_claim(epoch, Some(office), out);
+        epoch
+    }
+
+    fn send_claim(&self, epoch: Epoch, office: Option<Duration>, out: &mut Outbox<Output>) {
+        let office_ms =
+            office.map(|office| u32::try_from(office.as_millis() + 1).unwrap_or(u32::MAX));
         let claim = Claim {
             epoch,
             name: self.settings.name.clone(),
             priority: self.priority(),
             heartbeat_ms: self.timing().heartbeat_ms(),
-            office_ms: u32::try_from(office.as_millis())
-                .unwrap_or(u32::MAX)
-                .saturating_add(1),
+            office_ms,
         };
         self.send(To::All, ElectionMessage::Claim(claim), out);
-        epoch
     }
 
     /// The claim wait is over: the trigger of E2 in known, E8 in unknown.

@@ -177,8 +177,9 @@ impl Election {
         if !(known && stronger && self.settings.is_candidate()) || self.state.yields {
             self.deadlines.cancel(Timer::Preemption);
         } else if self.deadlines.get(Timer::Preemption).is_none() {
-            self.deadlines
-                .set(Timer::Preemption, now + preemption.after);
+            // Between two heartbeats: one that crosses the claim would end the vote before it began (E12).
+            let after = preemption.after + self.timing().heartbeat() / 2;
+            self.deadlines.set(Timer::Preemption, now + after);
         }
     }
 

@@ -57,9 +57,10 @@ pub struct Claim {
     /// Milliseconds from one heartbeat to the next, as the sender has it.
     #[n(3)]
     pub heartbeat_ms: u32,
-    /// Milliseconds until the sender will be in office unless somebody contests: how long to wait for it.
+    /// Milliseconds until the sender will be in office unless somebody contests: how long to wait for it. None when it
+    /// has heard a better claim and withdraws.
     #[n(4)]
-    pub office_ms: u32,
+    pub office_ms: Option<u32>,
 }
 
 /// The answer of a node that does not lead to a probe; one that leads answers with [`Alive`].
