@@ -27,6 +27,7 @@ const AREAS: &[(&str, u32)] = &[
     ("INTERP", 10),
     ("COMMIT", 14),
     ("STAGE", 5),
+    ("ELECT", 34),
 ];
 
 pub(super) fn check() -> Result<()> {

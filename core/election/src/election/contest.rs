@@ -85,10 +85,7 @@ impl Election {
             counter,
             leader: self.settings.node,
         };
-        if counter > self.state.kept.counter {
-            self.state.kept.counter = counter + COUNTERS_AHEAD;
-            out.push(Output::Persist(self.state.kept));
-        }
+        self.keep_counter(counter, out);
         if self.state.counter_claimed != counter {
             self.state.counter_claimed = counter;
             let rank = self.rank();

@@ -479,8 +479,6 @@ fn inflict(network: &mut Network, fault: &Fault) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     /// Safety is checked by the network after every step: obeyed epochs never fall, no epoch has two reigns, no claim
     /// is sent that is not on disk.
     #[test]
