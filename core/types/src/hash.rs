@@ -1,13 +1,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use minicbor::{Decode, Encode};
+
 /// A BLAKE3 hash.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hash(pub [u8; 32]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Hash(#[cbor(with = "minicbor::bytes")] pub [u8; 32]);
 
 /// The hash of a manifest's canonical encoding: the same content is the same version.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VersionId(pub Hash);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct VersionId(#[n(0)] pub Hash);
 
 /// Text that is not the hexadecimal form of a hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,22 +2,31 @@
 //! (`docs/formats.md`). A message is numbered fields in CBOR, of which a reader ignores those it does not
 //! know.
 
+mod bitmap;
 mod datagram;
 mod election;
+mod entry;
 mod header;
 mod key;
 mod membership;
+mod record;
 mod replay;
 
 use minicbor::{Decode, Encode};
 
+pub use bitmap::Bitmap;
 pub use datagram::{
     DATAGRAM_LEN_MAX, DatagramSeal, MESSAGE_LEN_WHOLE, MessageTooLong, Opened, Rejected,
 };
+pub use election::{Alive, Claim, ElectionMessage, ProbeReply, Standing};
+pub use entry::{Entry, Key, StateVersion, Value};
 pub use header::Sender;
 pub use key::{KeyRing, SegmentKey, SegmentKeyId};
-pub use election::{Alive, Claim, ElectionMessage, ProbeReply, Standing};
-pub use membership::MembershipMessage;
+pub use membership::{
+    Ack, Ask, Carried, GroupData, Inquiry, Leave, MembershipMessage, MergeId, MergeRequest, Move,
+    Nack, Page, Participant, Refresh, Register, Round,
+};
+pub use record::{FormatRange, Formats, Holding, Record, Resources};
 
 /// What one node of a segment tells another, or all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
