@@ -60,6 +60,8 @@ pub enum Event {
     Registered(StateVersion),
     /// A report lacks this node; it registers again.
     Missing(StateVersion),
+    /// A page of a report or of a merge cannot be what the sender meant.
+    BadPage(NodeId, &'static str),
     /// The leader made a report: the version, and how many members are in it.
     Reported(StateVersion, usize),
     /// A member did not answer and was removed.

@@ -1,0 +1,490 @@
+//! What a leader does for its members: it collects registrations and reports them after a quiet interval
+//! (REG-04, REG-05), answers who missed something, and tells the control server (CLUSTER-05, CLUSTER-06).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_machine::Outbox;
+use bellwether_types::{Epoch, Incarnation, NodeId, Time};
+use bellwether_wire::control::{
+    Ask, Key, Leave, MembershipMessage, Record, Refresh, Register, StateVersion, Value,
+};
+
+use crate::coordinator::Coordinator;
+use crate::membership::{Membership, Role, Timer};
+use crate::output::{Event, Output, Refusal, To};
+use crate::report::{ChangeKind, ClusterReport, MemberChange, Report, ReportNumber, SegmentReport};
+use crate::state::Known;
+
+/// A leader's work.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    pub(crate) epoch: Epoch,
+    /// News for the next report.
+    changes: BTreeMap<Key, Option<Value>>,
+    /// Members who said farewell.
+    farewells: BTreeSet<NodeId>,
+    /// Members heard in this window.
+    pub(crate) heard: BTreeSet<NodeId>,
+    /// Members not heard in the last one, and the inquiries sent to each since.
+    pub(crate) suspects: BTreeMap<NodeId, u8>,
+    /// Members that are behind, and what they hold.
+    questions: BTreeMap<NodeId, Option<StateVersion>>,
+    /// Nodes that hold a state of another line, and the registration of each.
+    pub(crate) strangers: BTreeMap<NodeId, Stranger>,
+    /// Members that registered without a state, and have not shown one since.
+    pub(crate) newcomers: BTreeSet<NodeId>,
+    /// Merges ordered in this reign.
+    pub(crate) merges: u64,
+    pub(crate) coordinator: Option<Coordinator>,
+    /// Reports to the control server in this reign.
+    reports: u64,
+    /// Has the segment had a report in this reign?
+    reported: bool,
+}
+
+/// A node that holds a state which is not in the leader's line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Stranger {
+    pub(crate) held: StateVersion,
+    pub(crate) record: Record,
+}
+
+/// So many questions at once are answered to all, fewer to each.
+const QUESTIONS_TO_ALL: usize = 4;
+/// Reigns remembered, as when subgroups merge.
+const REIGNS_MAX: usize = 32;
+
+impl Leader {
+    /// Keys of the news for the next report.
+    pub(crate) fn news(&self) -> impl Iterator<Item = &Key> {
+        self.changes.keys()
+    }
+
+    pub(crate) const fn has_reported(&self) -> bool {
+        self.reported
+    }
+}
+
+impl Membership {
+    pub(crate) fn lead(&mut self, now: Time, epoch: Epoch, out: &mut Outbox<Output>) {
+        if self.epoch() == Some(epoch) || epoch.leader != self.node() {
+            return;
+        }
+        if !self.state.trusted {
+            self.state.segment = Default::default();
+        }
+        self.state.trusted = true;
+        let before = self.state.segment.version();
+        let mut leader = Leader {
+            epoch,
+            changes: BTreeMap::new(),
+            farewells: BTreeSet::new(),
+            heard: BTreeSet::new(),
+            suspects: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            newcomers: BTreeSet::new(),
+            merges: 0,
+            coordinator: None,
+            reports: 0,
+            reported: false,
+        };
+        if let Some(before) = before {
+            self.end_reign(&mut leader.changes, before);
+            // There would be no new leader if the old one were well.
+            let old = before.epoch.leader;
+            if old != epoch.leader && self.state.segment.record(old).is_some() {
+                leader.suspects.insert(old, 0);
+            }
+        }
+        self.change_role(Role::Leader(Box::new(leader)));
+        let spans = &self.settings.spans;
+        let window = spans.refresh(self.state.segment.member_count());
+        self.deadlines.set(Timer::Report, now + spans.report_delay);
+        self.deadlines.set(Timer::Sweep, now + window * 2);
+        self.deadlines.set(Timer::Inquire, now);
+        out.push(Output::Carry(self.state.carried(epoch)));
+        self.note_own_record(now, out);
+        self.note_control(now);
+    }
+
+    /// The line goes on under a new leader from here.
+    fn end_reign(&self, changes: &mut BTreeMap<Key, Option<Value>>, before: StateVersion) {
+        let last = Value::Reign(before.sequence);
+        changes.insert(Key::Reign(before.epoch), Some(last));
+        let reigns = self.state.segment.entries().map(|(key, _)| key);
+        let reigns: Vec<&Key> = reigns.filter(|key| matches!(key, Key::Reign(_))).collect();
+        let excess = (reigns.len() + 1).saturating_sub(REIGNS_MAX);
+        for key in reigns.into_iter().take(excess) {
+            changes.insert(key.clone(), None);
+        }
+    }
+
+    pub(crate) fn take_registration(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        incarnation: Incarnation,
+        register: Register,
+        out: &mut Outbox<Output>,
+    ) {
+        let Role::Leader(leader) = &self.state.role else {
+            return;
+        };
+        // While a vote is open nobody leads, and no registration counts (REG-01).
+        if register.epoch != leader.epoch {
+            return;
+        }
+        if let Some(refusal) = self.refusal(from, incarnation, &register.record) {
+            return out.push(Output::Told(Event::Refused(from, refusal)));
+        }
+        self.hear(from, incarnation);
+        let stray = register
+            .held
+            .filter(|held| !self.state.segment.descends_from(*held));
+        match stray {
+            Some(held) => self.take_stranger(now, from, held, register.record, out),
+            None => self.take_member(now, from, register.held, register.record, out),
+        }
+    }
+
+    fn refusal(&self, from: NodeId, incarnation: Incarnation, record: &Record) -> Option<Refusal> {
+        let Role::Leader(leader) = &self.state.role else {
+            return None;
+        };
+        let known = self.latest_record(from);
+        let newer = known.filter(|known| known.incarnation > record.incarnation);
+        let stranger = leader.strangers.get(&from).map(|known| &known.record);
+        let newer =
+            newer.or_else(|| stranger.filter(|known| known.incarnation > record.incarnation));
+        let count = self.state.segment.member_count() + leader.changes.len();
+        if record.incarnation != incarnation {
+            Some(Refusal::OtherStart)
+        } else if let Some(newer) = newer {
+            Some(Refusal::Older(newer.incarnation))
+        } else if let Some(fault) = record.fault() {
+            Some(Refusal::Fault(fault))
+        } else if record.encoded_len() > Record::LEN_MAX {
+            Some(Refusal::Fault("it is longer than 900 bytes"))
+        } else if known.is_none() && count >= self.settings.members_max {
+            Some(Refusal::Full(self.settings.members_max))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn take_member(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        held: Option<StateVersion>,
+        mut record: Record,
+        out: &mut Outbox<Output>,
+    ) {
+        let known = self.latest_record(from);
+        let same_start = known.filter(|known| known.incarnation == record.incarnation);
+        record.joined = same_start.map_or(0, |known| known.joined);
+        if known.is_none_or(|known| known.name != record.name) {
+            let namesake = self
+                .members()
+                .find(|(node, member)| *node != from && member.name == record.name);
+            if let Some((node, _)) = namesake {
+                let event = Event::NameTwice(record.name.clone(), node, from);
+                out.push(Output::Told(event));
+            }
+        }
+        let news = self.note(
+            now,
+            Key::Member(from),
+            Some(Value::Member(Box::new(record))),
+        );
+        let version = self.state.segment.version();
+        let reported = self.state.segment.record(from).is_some();
+        let Role::Leader(leader) = &mut self.state.role else {
+            return;
+        };
+        leader.strangers.remove(&from);
+        if held.is_none() {
+            leader.newcomers.insert(from);
+        } else {
+            leader.newcomers.remove(&from);
+        }
+        // It is in the report, and would not register had it seen that.
+        if !news && reported && held != version {
+            self.question(now, from, held);
+        }
+    }
+
+    pub(crate) fn take_refresh(
+        &mut self,
+        from: NodeId,
+        incarnation: Incarnation,
+        refresh: &Refresh,
+    ) {
+        let Role::Leader(leader) = &mut self.state.role else {
+            return;
+        };
+        if refresh.epoch != leader.epoch {
+            return;
+        }
+        if refresh.sequence.is_some() {
+            leader.newcomers.remove(&from);
+        }
+        self.hear(from, incarnation);
+    }
+
+    pub(crate) fn take_leave(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        incarnation: Incarnation,
+        leave: &Leave,
+    ) {
+        let known = self.latest_record(from);
+        let same_start = known.is_some_and(|known| known.incarnation == incarnation);
+        let Role::Leader(leader) = &mut self.state.role else {
+            return;
+        };
+        if leave.epoch == leader.epoch && same_start {
+            leader.farewells.insert(from);
+            self.note(now, Key::Member(from), None);
+        }
+    }
+
+    pub(crate) fn take_question(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        incarnation: Incarnation,
+        ask: &Ask,
+    ) {
+        if self.epoch() == Some(ask.epoch) && self.state.segment.record(from).is_some() {
+            self.hear(from, incarnation);
+            self.question(now, from, ask.held);
+        }
+    }
+
+    fn question(&mut self, now: Time, from: NodeId, held: Option<StateVersion>) {
+        let Role::Leader(leader) = &mut self.state.role else {
+            return;
+        };
+        leader.questions.insert(from, held);
+        if self.deadlines.get(Timer::Answer).is_none() {
+            let turn = now + self.settings.spans.patience;
+            self.deadlines.set(Timer::Answer, turn);
+        }
+    }
+
+    /// Many are answered together, from the earliest state among theirs; few one by one.
+    pub(crate) fn answer(&mut self, now: Time) {
+        let Role::Leader(leader) = &mut self.state.role else {
+            return;
+        };
+        if !leader.reported {
+            // What could be told now is not yet this reign's.
+            let turn = now + self.settings.spans.patience;
+            return self.deadlines.set(Timer::Answer, turn);
+        }
+        let questions = std::mem::take(&mut leader.questions);
+        if questions.len() >= QUESTIONS_TO_ALL {
+            let versions = questions.into_values();
+            let earliest = versions.min_by_key(|held| held.map(|held| held.sequence));
+            self.send_pages(now, To::All, earliest.flatten());
+        } else {
+            for (node, held) in questions {
+                self.send_pages(now, To::Node(node), held);
+            }
+        }
+    }
+
+    fn send_pages(&mut self, now: Time, to: To, from: Option<StateVersion>) {
+        for page in self.state.segment.pages(from) {
+            self.enqueue(now, to, MembershipMessage::Report(page));
+        }
+    }
+
+    /// The leader's own record, for the next report.
+    pub(crate) fn note_own_record(&mut self, now: Time, out: &mut Outbox<Output>) {
+        let Some(record) = self.state.record.clone() else {
+            return;
+        };
+        let held = self.held();
+        self.take_member(now, self.node(), held, record, out);
+    }
+
+    /// Puts news into the next report; whether it is any.
+    pub(crate) fn note(&mut self, now: Time, key: Key, value: Option<Value>) -> bool {
+        let spans = &self.settings.spans;
+        let Role::Leader(leader) = &mut self.state.role else {
+            return false;
+        };
+        let known = match leader.changes.get(&key) {
+            Some(known) => known.as_ref(),
+            None => self.state.segment.get(&key),
+        };
+        if known == value.as_ref() {
+            return false;
+        }
+        leader.changes.insert(key, value);
+        // News restart the quiet interval (REG-05), up to a bound, so that a trickle cannot starve the report.
+        let pending = self.deadlines.get(Timer::ReportMax);
+        let latest = pending.unwrap_or(now + spans.report_delay_max);
+        self.deadlines.set(Timer::ReportMax, latest);
+        self.deadlines.set(Timer::Report, now + spans.report_delay);
+        true
+    }
+
+    fn latest_record(&self, node: NodeId) -> Option<&Record> {
+        let key = Key::Member(node);
+        let value = match &self.state.role {
+            Role::Leader(leader) if leader.changes.contains_key(&key) => {
+                leader.changes.get(&key)?.as_ref()
+            }
+            _ => self.state.segment.get(&key),
+        };
+        match value? {
+            Value::Member(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Makes the news a new state, and tells all members.
+    pub(crate) fn report(&mut self, now: Time, out: &mut Outbox<Output>) {
+        self.deadlines.cancel(Timer::Report);
+        self.deadlines.cancel(Timer::ReportMax);
+        let Role::Leader(leader) = &mut self.state.role else {
+            return;
+        };
+        if leader.coordinator.as_ref().is_some_and(Coordinator::runs) {
+            // Nothing changes while a merge runs; its end calls for a report.
+            return;
+        }
+        let segment = &self.state.segment;
+        leader
+            .changes
+            .retain(|key, value| segment.get(key) != value.as_ref());
+        if leader.changes.is_empty() && leader.reported {
+            return;
+        }
+        let from = self.state.segment.version();
+        let version = StateVersion {
+            epoch: leader.epoch,
+            sequence: from.map_or(0, |from| from.sequence) + 1,
+        };
+        let mut changes = Vec::new();
+        for (key, mut value) in std::mem::take(&mut leader.changes) {
+            if let (Key::Member(node), value) = (&key, &mut value) {
+                let left = leader.farewells.remove(node);
+                let known = self.state.segment.record(*node);
+                changes.extend(change(*node, known, value, version.sequence, left));
+            }
+            let known = Known::new(&key, version.sequence, value);
+            self.state.segment.put(key, known);
+        }
+        self.state.segment.become_version(version);
+        let first = !leader.reported;
+        leader.reported = true;
+        self.send_pages(now, To::All, from);
+        self.state_told(first || !changes.is_empty(), out);
+        if first {
+            self.tell_control_server(None, out);
+        } else if !changes.is_empty() {
+            self.tell_control_server(Some(changes), out);
+        }
+    }
+
+    /// A state of this leader's own making is in force.
+    pub(crate) fn state_told(&mut self, members: bool, out: &mut Outbox<Output>) {
+        let (Some(epoch), Some(version)) = (self.epoch(), self.state.segment.version()) else {
+            return;
+        };
+        let carried = self.state.carried(epoch);
+        if carried.formats.is_none() && members {
+            out.push(Output::Told(Event::NoCommonFormat));
+        }
+        out.push(Output::Carry(carried));
+        let count = self.state.segment.member_count();
+        out.push(Output::Told(Event::Reported(version, count)));
+        self.state_changed(members, out);
+    }
+
+    /// The whole segment, or what changed in it.
+    pub(crate) fn tell_control_server(
+        &mut self,
+        changes: Option<Vec<MemberChange>>,
+        out: &mut Outbox<Output>,
+    ) {
+        let Role::Leader(leader) = &mut self.state.role else {
+            return;
+        };
+        leader.reports += 1;
+        let report = match changes {
+            Some(changes) => self
+                .report_number()
+                .map(|number| Report::Change(SegmentReport { number, changes })),
+            None => self.cluster_report().map(Report::Cluster),
+        };
+        if let Some(report) = report {
+            out.push(Output::Report(report));
+        }
+    }
+
+    /// The segment as the leader would report it to the control server now; `None` at other nodes.
+    pub fn cluster_report(&self) -> Option<ClusterReport> {
+        let number = self.report_number()?;
+        let own = self.state.record.as_ref()?;
+        let title = match self.state.segment.get(&Key::Title) {
+            Some(Value::Title(title)) => Some(title.clone()),
+            _ => None,
+        };
+        Some(ClusterReport {
+            number,
+            title,
+            leader: own.name.clone(),
+            address: own.address,
+            location: own.location.clone(),
+            members: self
+                .members()
+                .map(|(node, record)| (node, record.clone()))
+                .collect(),
+        })
+    }
+
+    fn report_number(&self) -> Option<ReportNumber> {
+        let Role::Leader(leader) = &self.state.role else {
+            return None;
+        };
+        Some(ReportNumber {
+            segment: self.settings.segment.clone(),
+            epoch: leader.epoch,
+            sequence: leader.reports,
+        })
+    }
+}
+
+/// What happened to a member; fills in when it joined.
+fn change(
+    node: NodeId,
+    known: Option<&Record>,
+    value: &mut Option<Value>,
+    sequence: u64,
+    left: bool,
+) -> Option<MemberChange> {
+    let (kind, record) = match (known, value) {
+        (known, Some(Value::Member(record))) => {
+            let kind = match known {
+                None => ChangeKind::Joined,
+                Some(known) if known.incarnation != record.incarnation => ChangeKind::Restarted,
+                Some(_) => ChangeKind::Changed,
+            };
+            if kind != ChangeKind::Changed {
+                record.joined = sequence;
+            }
+            (kind, (**record).clone())
+        }
+        (Some(known), _) if left => (ChangeKind::Left, known.clone()),
+        (Some(known), _) => (ChangeKind::Failed, known.clone()),
+        (None, _) => return None,
+    };
+    Some(MemberChange { node, kind, record })
+}

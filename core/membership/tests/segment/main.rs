@@ -1,0 +1,5 @@
+//! Membership of many nodes in virtual time.
+
+mod formation;
+mod merging;
+mod network;
