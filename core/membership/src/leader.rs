@@ -4,14 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_machine::Outbox;
-use bellwether_types::{Epoch, Incarnation, NodeId, Time};
-use bellwether_wire::control::{
-    Ask, Key, Leave, MembershipMessage, Record, Refresh, Register, StateVersion, Value,
-};
+use bellwether_types::{Epoch, NodeId, Time};
+use bellwether_wire::control::{Key, Record, StateVersion, Value};
 
 use crate::coordinator::Coordinator;
 use crate::membership::{Membership, Role, Timer};
-use crate::output::{Event, Output, Refusal, To};
+use crate::output::{Event, Output, To};
 use crate::report::{ChangeKind, ClusterReport, MemberChange, Report, ReportNumber, SegmentReport};
 use crate::state::Known;
 
@@ -20,15 +18,15 @@ use crate::state::Known;
 pub(crate) struct Leader {
     pub(crate) epoch: Epoch,
     /// News for the next report.
-    changes: BTreeMap<Key, Option<Value>>,
+    pub(crate) changes: BTreeMap<Key, Option<Value>>,
     /// Members who said farewell.
-    farewells: BTreeSet<NodeId>,
+    pub(crate) farewells: BTreeSet<NodeId>,
     /// Members heard in this window.
     pub(crate) heard: BTreeSet<NodeId>,
     /// Members not heard in the last one, and the inquiries sent to each since.
     pub(crate) suspects: BTreeMap<NodeId, u8>,
     /// Members that are behind, and what they hold.
-    questions: BTreeMap<NodeId, Option<StateVersion>>,
+    pub(crate) questions: BTreeMap<NodeId, Option<StateVersion>>,
     /// Nodes that hold a state of another line, and the registration of each.
     pub(crate) strangers: BTreeMap<NodeId, Stranger>,
     /// Members that registered without a state, and have not shown one since.
@@ -37,9 +35,9 @@ pub(crate) struct Leader {
     pub(crate) merges: u64,
     pub(crate) coordinator: Option<Coordinator>,
     /// Reports to the control server in this reign.
-    reports: u64,
+    pub(crate) reports: u64,
     /// Has the segment had a report in this reign?
-    reported: bool,
+    pub(crate) reported: bool,
 }
 
 /// A node that holds a state which is not in the leader's line.
@@ -49,8 +47,6 @@ pub(crate) struct Stranger {
     pub(crate) record: Record,
 }
 
-/// So many questions at once are answered to all, fewer to each.
-const QUESTIONS_TO_ALL: usize = 4;
 /// Reigns remembered, as when subgroups merge.
 const REIGNS_MAX: usize = 32;
 
@@ -120,189 +116,6 @@ impl Membership {
         }
     }
 
-    pub(crate) fn take_registration(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        incarnation: Incarnation,
-        register: Register,
-        out: &mut Outbox<Output>,
-    ) {
-        let Role::Leader(leader) = &self.state.role else {
-            return;
-        };
-        // While a vote is open nobody leads, and no registration counts (REG-01).
-        if register.epoch != leader.epoch {
-            return;
-        }
-        if let Some(refusal) = self.refusal(from, incarnation, &register.record) {
-            return out.push(Output::Told(Event::Refused(from, refusal)));
-        }
-        self.hear(from, incarnation);
-        let stray = register
-            .held
-            .filter(|held| !self.state.segment.descends_from(*held));
-        match stray {
-            Some(held) => self.take_stranger(now, from, held, register.record, out),
-            None => self.take_member(now, from, register.held, register.record, out),
-        }
-    }
-
-    fn refusal(&self, from: NodeId, incarnation: Incarnation, record: &Record) -> Option<Refusal> {
-        let Role::Leader(leader) = &self.state.role else {
-            return None;
-        };
-        let known = self.latest_record(from);
-        let newer = known.filter(|known| known.incarnation > record.incarnation);
-        let stranger = leader.strangers.get(&from).map(|known| &known.record);
-        let newer =
-            newer.or_else(|| stranger.filter(|known| known.incarnation > record.incarnation));
-        let count = self.state.segment.member_count() + leader.changes.len();
-        if record.incarnation != incarnation {
-            Some(Refusal::OtherStart)
-        } else if let Some(newer) = newer {
-            Some(Refusal::Older(newer.incarnation))
-        } else if let Some(fault) = record.fault() {
-            Some(Refusal::Fault(fault))
-        } else if record.encoded_len() > Record::LEN_MAX {
-            Some(Refusal::Fault("it is longer than 900 bytes"))
-        } else if known.is_none() && count >= self.settings.members_max {
-            Some(Refusal::Full(self.settings.members_max))
-        } else {
-            None
-        }
-    }
-
-    pub(crate) fn take_member(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        held: Option<StateVersion>,
-        mut record: Record,
-        out: &mut Outbox<Output>,
-    ) {
-        let known = self.latest_record(from);
-        let same_start = known.filter(|known| known.incarnation == record.incarnation);
-        record.joined = same_start.map_or(0, |known| known.joined);
-        if known.is_none_or(|known| known.name != record.name) {
-            let namesake = self
-                .members()
-                .find(|(node, member)| *node != from && member.name == record.name);
-            if let Some((node, _)) = namesake {
-                let event = Event::NameTwice(record.name.clone(), node, from);
-                out.push(Output::Told(event));
-            }
-        }
-        let news = self.note(
-            now,
-            Key::Member(from),
-            Some(Value::Member(Box::new(record))),
-        );
-        let version = self.state.segment.version();
-        let reported = self.state.segment.record(from).is_some();
-        let Role::Leader(leader) = &mut self.state.role else {
-            return;
-        };
-        leader.strangers.remove(&from);
-        if held.is_none() {
-            leader.newcomers.insert(from);
-        } else {
-            leader.newcomers.remove(&from);
-        }
-        // It is in the report, and would not register had it seen that.
-        if !news && reported && held != version {
-            self.question(now, from, held);
-        }
-    }
-
-    pub(crate) fn take_refresh(
-        &mut self,
-        from: NodeId,
-        incarnation: Incarnation,
-        refresh: &Refresh,
-    ) {
-        let Role::Leader(leader) = &mut self.state.role else {
-            return;
-        };
-        if refresh.epoch != leader.epoch {
-            return;
-        }
-        if refresh.sequence.is_some() {
-            leader.newcomers.remove(&from);
-        }
-        self.hear(from, incarnation);
-    }
-
-    pub(crate) fn take_leave(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        incarnation: Incarnation,
-        leave: &Leave,
-    ) {
-        let known = self.latest_record(from);
-        let same_start = known.is_some_and(|known| known.incarnation == incarnation);
-        let Role::Leader(leader) = &mut self.state.role else {
-            return;
-        };
-        if leave.epoch == leader.epoch && same_start {
-            leader.farewells.insert(from);
-            self.note(now, Key::Member(from), None);
-        }
-    }
-
-    pub(crate) fn take_question(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        incarnation: Incarnation,
-        ask: &Ask,
-    ) {
-        if self.epoch() == Some(ask.epoch) && self.state.segment.record(from).is_some() {
-            self.hear(from, incarnation);
-            self.question(now, from, ask.held);
-        }
-    }
-
-    fn question(&mut self, now: Time, from: NodeId, held: Option<StateVersion>) {
-        let Role::Leader(leader) = &mut self.state.role else {
-            return;
-        };
-        leader.questions.insert(from, held);
-        if self.deadlines.get(Timer::Answer).is_none() {
-            let turn = now + self.settings.spans.patience;
-            self.deadlines.set(Timer::Answer, turn);
-        }
-    }
-
-    /// Many are answered together, from the earliest state among theirs; few one by one.
-    pub(crate) fn answer(&mut self, now: Time) {
-        let Role::Leader(leader) = &mut self.state.role else {
-            return;
-        };
-        if !leader.reported {
-            // What could be told now is not yet this reign's.
-            let turn = now + self.settings.spans.patience;
-            return self.deadlines.set(Timer::Answer, turn);
-        }
-        let questions = std::mem::take(&mut leader.questions);
-        if questions.len() >= QUESTIONS_TO_ALL {
-            let versions = questions.into_values();
-            let earliest = versions.min_by_key(|held| held.map(|held| held.sequence));
-            self.send_pages(now, To::All, earliest.flatten());
-        } else {
-            for (node, held) in questions {
-                self.send_pages(now, To::Node(node), held);
-            }
-        }
-    }
-
-    fn send_pages(&mut self, now: Time, to: To, from: Option<StateVersion>) {
-        for page in self.state.segment.pages(from) {
-            self.enqueue(now, to, MembershipMessage::Report(page));
-        }
-    }
-
     /// The leader's own record, for the next report.
     pub(crate) fn note_own_record(&mut self, now: Time, out: &mut Outbox<Output>) {
         let Some(record) = self.state.record.clone() else {
@@ -334,7 +147,7 @@ impl Membership {
         true
     }
 
-    fn latest_record(&self, node: NodeId) -> Option<&Record> {
+    pub(crate) fn latest_record(&self, node: NodeId) -> Option<&Record> {
         let key = Key::Member(node);
         let value = match &self.state.role {
             Role::Leader(leader) if leader.changes.contains_key(&key) => {

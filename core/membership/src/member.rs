@@ -10,7 +10,8 @@ use bellwether_wire::control::{
 };
 
 use crate::ahead::Ahead;
-use crate::membership::{Membership, Presence, Role, Timer};
+use crate::farewell::Presence;
+use crate::membership::{Membership, Role, Timer};
 use crate::output::{Event, Output, To};
 
 /// A member's stand towards its leader.

@@ -7,10 +7,12 @@ use bellwether_wire::control::{Carried, MembershipMessage, MergeId, Move, Record
 
 use crate::channel::Moving;
 use crate::exchange::Exchange;
+use crate::farewell::Presence;
 use crate::input::{Identity, Input, Measured};
 use crate::leader::Leader;
 use crate::member::{Member, is_shown};
-use crate::output::{Event, Output, To};
+use crate::news::News;
+use crate::output::{Output, To};
 use crate::settings::Settings;
 use crate::state::SegmentState;
 
@@ -54,15 +56,6 @@ pub(crate) enum Role {
     Leaderless,
     Member(Member),
     Leader(Box<Leader>),
-}
-
-/// Does the node want to belong?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Presence {
-    Here,
-    /// It said farewell so many times.
-    Leaving(u8),
-    Gone,
 }
 
 /// What is waited for.
@@ -125,8 +118,6 @@ const TIMERS_IN_TURN_MAX: usize = 64;
 const BURST: usize = 8;
 /// Pages that may wait; whoever misses one asks for it.
 const OUTGOING_MAX: usize = 1 << 14;
-/// Farewells without an effect, after which a node just goes.
-const FAREWELLS: u8 = 3;
 
 impl Membership {
     /// A node that knows nothing of its segment yet.
@@ -332,45 +323,6 @@ impl Membership {
         }
     }
 
-    fn leave(&mut self, now: Time, out: &mut Outbox<Output>) {
-        if self.state.presence == Presence::Here {
-            self.state.presence = Presence::Leaving(0);
-            self.say_farewell(now, out);
-        }
-    }
-
-    fn say_farewell(&mut self, now: Time, out: &mut Outbox<Output>) {
-        let Presence::Leaving(times) = self.state.presence else {
-            return;
-        };
-        let others = self.state.segment.member_count() > 1;
-        match &self.state.role {
-            // A leader steps down first; that is the election's business.
-            Role::Leader(_) if others => {}
-            _ if times >= FAREWELLS || !others => return self.be_gone(out),
-            Role::Member(member) => {
-                let epoch = member.epoch;
-                let leave = bellwether_wire::control::Leave { epoch };
-                out.push(Output::Send {
-                    to: To::Node(epoch.leader),
-                    message: MembershipMessage::Leave(leave),
-                });
-                self.state.presence = Presence::Leaving(times + 1);
-            }
-            _ => self.state.presence = Presence::Leaving(times + 1),
-        }
-        self.deadlines
-            .set(Timer::Leave, now + self.settings.spans.inquiry);
-    }
-
-    pub(crate) fn be_gone(&mut self, out: &mut Outbox<Output>) {
-        self.change_role(Role::Leaderless);
-        self.end_exchange();
-        self.deadlines = Deadlines::new();
-        self.state.presence = Presence::Gone;
-        out.push(Output::Told(Event::Left));
-    }
-
     fn lose_leader(&mut self, now: Time) {
         self.change_role(Role::Leaderless);
         if self.state.control != self.settings.channel {
@@ -414,42 +366,6 @@ impl Machine for Membership {
 
     fn wake_at(&self) -> Option<Time> {
         self.deadlines.next()
-    }
-}
-
-/// How soon the leader should hear what a node newly says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum News {
-    None,
-    /// With the next sign of life.
-    Patient,
-    Urgent,
-}
-
-impl News {
-    fn of(known: &Record, record: &Record) -> Self {
-        let loads = |record: &Record| {
-            [
-                u64::from(record.priority),
-                record.resources.disk_free_bytes,
-                u64::from(record.resources.cpu_millicores),
-                u64::from(record.resources.connections),
-            ]
-        };
-        let unloaded = |record: &Record| Record {
-            priority: 0,
-            resources: Default::default(),
-            ..record.clone()
-        };
-        // Loads move all the time. What moves by less than an eighth is not worth a report to all.
-        let moved = |(before, after): (u64, u64)| before.abs_diff(after) > before / 8;
-        if unloaded(known) != unloaded(record) {
-            Self::Urgent
-        } else if loads(known).into_iter().zip(loads(record)).any(moved) {
-            Self::Patient
-        } else {
-            Self::None
-        }
     }
 }
 
