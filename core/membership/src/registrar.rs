@@ -151,7 +151,8 @@ impl Membership {
         incarnation: Incarnation,
         ask: &Ask,
     ) {
-        if self.epoch() == Some(ask.epoch) && self.state.segment.record(from).is_some() {
+        // Whoever was removed and does not know it asks too, and learns it from the answer.
+        if self.epoch() == Some(ask.epoch) {
             self.hear(from, incarnation);
             self.question(now, from, ask.held);
         }
@@ -161,7 +162,9 @@ impl Membership {
         let Role::Leader(leader) = &mut self.state.role else {
             return;
         };
-        leader.questions.insert(from, held);
+        if leader.questions.len() < self.settings.members_max {
+            leader.questions.insert(from, held);
+        }
         if self.deadlines.get(Timer::Answer).is_none() {
             let turn = now + self.settings.spans.patience;
             self.deadlines.set(Timer::Answer, turn);

@@ -59,13 +59,13 @@ const REFRESHES_PER_SECOND: u32 = 250;
 const ACKS_PER_SECOND: u32 = 4_000;
 
 impl Spans {
-    /// The values of requirements §36: heartbeat 1.5 s, report after 4 quiet seconds, repeats after 0.5 s
-    /// and up to 1 s more.
-    pub const fn classic() -> Self {
+    /// The values of requirements §36: heartbeat 1.5 s, report after 4 quiet seconds unless set otherwise,
+    /// repeats after 0.5 s and up to 1 s more.
+    pub fn classic(heartbeat: Duration, report_delay: Duration) -> Self {
         Self {
-            heartbeat: Duration::from_millis(1_500),
-            report_delay: Duration::from_secs(4),
-            report_delay_max: Duration::from_secs(12),
+            heartbeat,
+            report_delay,
+            report_delay_max: report_delay * 3,
             repeat_delay: Duration::from_millis(500),
             repeat_spread: Duration::from_secs(1),
             repeat_spread_max: Duration::from_secs(1),

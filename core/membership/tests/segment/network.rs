@@ -206,6 +206,12 @@ impl Network {
         Membership::new(identity.clone(), self.settings.clone(), Random::new(seed))
     }
 
+    /// A node of this number with other settings.
+    pub(crate) fn machine_with(&self, number: usize, settings: Settings) -> Membership {
+        let identity = self.nodes[number].identity.clone();
+        Membership::new(identity, settings, Random::new(number as u64))
+    }
+
     pub(crate) fn kill(&mut self, number: usize) {
         self.nodes[number].alive = false;
         self.nodes[number].leads = false;
@@ -296,7 +302,8 @@ impl Network {
             self.now = at;
             self.pass(due);
             // Conditions look at all nodes, so not after every event.
-            if self.now.since(checked) >= Duration::from_millis(2) {
+            let next = self.queue.peek().map_or(end, |Reverse((at, _, _))| *at);
+            if next.since(checked) >= Duration::from_millis(2) {
                 checked = self.now;
                 if holds(self) {
                     return true;
