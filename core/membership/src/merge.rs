@@ -189,3 +189,6 @@ impl Merged {
         state
     }
 }
+
+#[cfg(test)]
+mod tests;
