@@ -2,8 +2,8 @@
 
 use bellwether_types::{Epoch, Incarnation, Name, NodeId};
 use bellwether_wire::control::{
-    Alive, ControlMessage, DATAGRAM_LEN_MAX, DatagramSeal, ElectionMessage, KeyRing,
-    MESSAGE_LEN_WHOLE, MessageTooLong, Probe, Rejected, SegmentKey, Sender,
+    Alive, Claim, ControlMessage, DATAGRAM_LEN_MAX, DatagramSeal, ElectionMessage, KeyRing,
+    MESSAGE_LEN_WHOLE, MessageTooLong, Rejected, SegmentKey, Sender,
 };
 use proptest::prelude::*;
 
@@ -20,8 +20,8 @@ fn what_is_said_to_one_or_to_all_is_heard_once_by_whom_it_is_meant_for() {
         assert_eq!((opened.from, opened.incarnation), (ANN, Incarnation(1)));
         assert_eq!(opened.message, alive());
     }
-    let to_ben = ann.seal(Some(BEN), &probe(7)).unwrap();
-    assert_eq!(ben.open(&to_ben).unwrap().message, probe(7));
+    let to_ben = ann.seal(Some(BEN), &claim(7)).unwrap();
+    assert_eq!(ben.open(&to_ben).unwrap().message, claim(7));
     let rejected = Rejected::AnotherNode { from: ANN, to: BEN };
     assert_eq!(cat.open(&to_ben), Err(rejected));
 }
@@ -30,7 +30,7 @@ fn what_is_said_to_one_or_to_all_is_heard_once_by_whom_it_is_meant_for() {
 #[test]
 fn a_heartbeat_between_short_names_stays_below_150_bytes_on_the_wire() {
     const IPV4_AND_UDP: usize = 20 + 8;
-    let sizes = [("heartbeat", alive()), ("probe", probe(u64::MAX))].map(|(name, message)| {
+    let sizes = [("heartbeat", alive()), ("claim", claim(u64::MAX))].map(|(name, message)| {
         let sealed = member(ANN).seal(None, &message).unwrap().len();
         let plain = minicbor::to_vec(&message).unwrap().len();
         println!(
@@ -113,7 +113,7 @@ fn without_the_key_nobody_is_heard() {
 fn a_recording_has_no_effect_on_who_was_there() {
     let (mut ann, mut ben) = (member(ANN), member(BEN));
     let recorded: Vec<_> = (0..2_000)
-        .map(|n| ann.seal(None, &probe(n)).unwrap())
+        .map(|n| ann.seal(None, &claim(n)).unwrap())
         .collect();
     // Late and out of order is well, within the window.
     for at in [0, 1_023, 500, 1, 1_999] {
@@ -304,10 +304,16 @@ fn alive() -> ControlMessage {
     }))
 }
 
-fn probe(nonce: u64) -> ControlMessage {
-    ControlMessage::Election(ElectionMessage::Probe(Probe {
-        epoch: EPOCH,
-        nonce,
+fn claim(counter: u64) -> ControlMessage {
+    ControlMessage::Election(ElectionMessage::Claim(Claim {
+        epoch: Epoch {
+            counter,
+            leader: ANN,
+        },
+        name: "ann".parse().unwrap(),
+        priority: 1_000,
+        heartbeat_ms: 500,
+        office_ms: Some(14),
     }))
 }
 

@@ -1,6 +1,5 @@
 //! The control datagram of `docs/formats.md`.
 
-
 use bellwether_types::{Epoch, Incarnation, NodeId};
 use bellwether_wire::control::{
     Alive, ControlMessage, DatagramSeal, ElectionMessage, KeyRing, SegmentKey, Sender,

@@ -14,6 +14,9 @@ use super::{metadata, no_faults};
 /// Rooms of core from the bottom; all other rooms lie above these and do not know each other.
 const ROOMS_OF_CORE: &[&str] = &["types", "wire", "machine", "delta"];
 
+/// Rooms of core that join protocols to what a node is: they lie above all others.
+const JOINING_ROOMS_OF_CORE: &[&str] = &["segment"];
+
 const FLOORS: &[&str] = &["core", "io", "service", "app"];
 
 const APART: &[&str] = &["xtask", "fuzz", "bench"];
@@ -80,6 +83,7 @@ impl Place {
                 .iter()
                 .position(|name| *name == room)
                 .unwrap_or(ROOMS_OF_CORE.len());
+            let rank = rank + usize::from(JOINING_ROOMS_OF_CORE.contains(&room));
             return Self::Floor {
                 floor,
                 room: if floor == 0 { rank } else { 0 },

@@ -380,7 +380,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::control::{ElectionMessage, ProbeReply, SegmentKey};
+    use crate::control::{ElectionMessage, ProbeReply, SegmentKey, Standing};
 
     #[test]
     fn fields_of_a_later_release_are_passed_over_and_nothing_else_is() {
@@ -469,10 +469,8 @@ mod tests {
 
     fn message() -> ControlMessage {
         ControlMessage::Election(ElectionMessage::ProbeReply(ProbeReply {
-            nonce: 1,
-            epoch: None,
-            leads: false,
-            leader: None,
+            obeyed: None,
+            standing: Standing::Waits,
         }))
     }
 }

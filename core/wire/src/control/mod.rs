@@ -7,6 +7,7 @@ mod datagram;
 mod election;
 mod entry;
 mod header;
+mod introduction;
 mod key;
 mod membership;
 mod record;
@@ -21,6 +22,7 @@ pub use datagram::{
 pub use election::{Alive, Claim, ElectionMessage, ProbeReply, Standing};
 pub use entry::{Entry, Key, StateVersion, Value};
 pub use header::Sender;
+pub use introduction::Introduction;
 pub use key::{KeyRing, SegmentKey, SegmentKeyId};
 pub use membership::{
     Ack, Ask, Carried, GroupData, Inquiry, Leave, MembershipMessage, MergeId, MergeRequest, Move,
@@ -37,4 +39,7 @@ pub enum ControlMessage {
     /// Who belongs to the segment, and what all of them know.
     #[n(1)]
     Membership(#[n(0)] MembershipMessage),
+    /// Where others are.
+    #[n(2)]
+    Introduction(#[n(0)] Introduction),
 }

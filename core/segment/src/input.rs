@@ -1,0 +1,134 @@
+use core::net::SocketAddr;
+use std::collections::BTreeSet;
+
+use bellwether_election as election;
+use bellwether_membership as membership;
+use bellwether_types::Name;
+use bellwether_wire::control::{Rejected, Sender};
+
+/// What a node of a segment is told at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Who this is, in which of its starts.
+    pub sender: Sender,
+    /// How it takes part in elections, and what it is called.
+    pub election: election::Settings,
+    /// How it takes part in the segment.
+    pub membership: membership::Settings,
+    /// Whom a message to all reaches.
+    pub reach: Reach,
+}
+
+/// Whom a message to all reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// Whoever listens on the control channel, a multicast group (CHAN-01); and by unicast those that no multicast
+    /// seems to reach.
+    Group,
+    /// Each node by unicast, where the network has no multicast: these, those they know, and all members.
+    Peers(BTreeSet<SocketAddr>),
+}
+
+/// What a node of a segment takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The process starts; comes once, before everything else. With what was last kept for membership.
+    Start {
+        /// The bytes of [`Kept::Membership`], empty if there are none.
+        membership: Vec<u8>,
+    },
+    /// Time has passed.
+    Wake,
+    /// Something came from the network; nothing about it is to be believed yet.
+    Datagram {
+        /// The way it came.
+        via: Via,
+        /// The address it names as its own.
+        source: SocketAddr,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// What the node measured of itself. Its candidacy and priority count as the election's settings have them.
+    Measured(membership::Measured),
+    /// Hand the office over to the best other node.
+    StepDown,
+    /// Leave the segment for good; whoever leads hands the office over first.
+    Leave,
+    /// An order to the leader.
+    Order(membership::Order),
+    /// The election's settings have changed.
+    Reconfigured(Box<election::Settings>),
+}
+
+/// The way a datagram came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Via {
+    /// To this node alone.
+    Unicast,
+    /// To a group that this node listens to.
+    Multicast,
+}
+
+/// What a node of a segment wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a datagram to a node or a multicast group.
+    Send {
+        /// The address.
+        to: SocketAddr,
+        /// What.
+        datagram: Vec<u8>,
+    },
+    /// Keep this in place of what was kept under the same head, before anything that comes after it is done.
+    Persist(Kept),
+    /// The control channel is this group from now on: listen there.
+    Control(SocketAddr),
+    /// Listen to a content group's data channel.
+    Join {
+        /// The content group.
+        group: Name,
+        /// Its data channel.
+        channel: SocketAddr,
+    },
+    /// Listen to it no longer.
+    Quit {
+        /// The content group.
+        group: Name,
+    },
+    /// The control server is to be told.
+    Report(membership::Report),
+    /// What happened.
+    Told(Event),
+}
+
+/// What must survive the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// What the election remembers.
+    Election(election::Memory),
+    /// What membership remembers.
+    Membership(Vec<u8>),
+}
+
+/// What happened, for logs and counters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// About who leads.
+    Election(election::Event),
+    /// About who belongs.
+    Membership(membership::Event),
+    /// A datagram had no effect.
+    Rejected {
+        /// The address that it named as its own.
+        source: SocketAddr,
+        /// Why.
+        reason: Rejected,
+    },
+    /// The leader is heard by unicast alone: this network's multicast does not reach this node. Until it does again,
+    /// this node sends by unicast as well.
+    MulticastLost,
+    /// Multicasts reach this node again.
+    MulticastBack,
+    /// A message of this node was too long to be sent, which no message should be.
+    TooLong(usize),
+}

@@ -1,0 +1,131 @@
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_types::NodeId;
+
+use crate::{Reach, Via};
+
+/// How this node reaches others: their addresses, and whom multicast leaves out.
+///
+/// Whether multicast works cannot be seen from one end. Who hears the leader by unicast alone is left out, and so, for
+/// others, is who keeps asking whether they are still there.
+#[derive(Debug, Clone)]
+pub(crate) struct Paths {
+    reach: Reach,
+    /// Where datagrams of a node came from last: nothing proves that, so a member's own word goes before.
+    sources: BTreeMap<NodeId, SocketAddr>,
+    /// Addresses that others told, where there is no multicast.
+    told: BTreeSet<SocketAddr>,
+    /// Who keeps asking, and for how many heartbeats it is sent everything by unicast.
+    left_out: BTreeMap<NodeId, u8>,
+    /// Heartbeats in a row that came by unicast alone.
+    unicast_only: u8,
+}
+
+const SOURCES_MAX: usize = 8_192;
+const TOLD_MAX: usize = 1_024;
+/// So many questions within as many heartbeats are no longer bad luck: at 20 % loss one in a few hundred.
+const LEFT_OUT_AT: u8 = 6;
+/// For so many heartbeats it then gets everything by unicast, before multicast is tried again.
+const LEFT_OUT_FOR: u8 = u8::MAX;
+const UNICAST_ONLY_AT: u8 = 8;
+
+impl Paths {
+    pub(crate) const fn new(reach: Reach) -> Self {
+        Self {
+            reach,
+            sources: BTreeMap::new(),
+            told: BTreeSet::new(),
+            left_out: BTreeMap::new(),
+            unicast_only: 0,
+        }
+    }
+
+    /// A proven datagram came. Returns whether multicast works for this node, if that has just changed.
+    pub(crate) fn heard(&mut self, from: NodeId, source: SocketAddr, via: Via) -> Option<bool> {
+        if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&from) {
+            self.sources.pop_first();
+        }
+        self.sources.insert(from, source);
+        let works_again = via == Via::Multicast && self.is_deaf();
+        if via == Via::Multicast {
+            self.unicast_only = 0;
+        }
+        works_again.then_some(true)
+    }
+
+    /// A heartbeat of the leader came by unicast.
+    pub(crate) fn heartbeat_by_unicast(&mut self) -> Option<bool> {
+        let was_deaf = self.is_deaf();
+        self.unicast_only = self.unicast_only.saturating_add(1);
+        (self.is_deaf() && !was_deaf && self.reach == Reach::Group).then_some(false)
+    }
+
+    /// A node asked whether this one is still there.
+    pub(crate) fn asked(&mut self, by: NodeId) {
+        if self.left_out.len() < SOURCES_MAX || self.left_out.contains_key(&by) {
+            let questions = self.left_out.entry(by).or_default();
+            *questions = questions.saturating_add(2);
+            if *questions >= LEFT_OUT_AT {
+                *questions = LEFT_OUT_FOR;
+            }
+        }
+    }
+
+    /// This node sent a heartbeat.
+    pub(crate) fn beat(&mut self) {
+        self.left_out.retain(|_, left| {
+            *left -= 1;
+            *left > 0
+        });
+    }
+
+    /// Addresses of others, where there is no multicast.
+    pub(crate) fn learn(&mut self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        if matches!(self.reach, Reach::Peers(_)) {
+            for address in addresses {
+                if self.told.len() < TOLD_MAX {
+                    self.told.insert(address);
+                }
+            }
+        }
+    }
+
+    /// Is this node told where others are, because it cannot hear them?
+    pub(crate) const fn needs_introduction(&self) -> bool {
+        matches!(self.reach, Reach::Peers(_))
+    }
+
+    pub(crate) fn source(&self, node: NodeId) -> Option<SocketAddr> {
+        self.sources.get(&node).copied()
+    }
+
+    /// Where a message to all goes, when the members are those.
+    pub(crate) fn everyone<'a>(
+        &self,
+        control: SocketAddr,
+        members: impl Iterator<Item = (NodeId, SocketAddr)> + 'a,
+    ) -> BTreeSet<SocketAddr> {
+        match &self.reach {
+            Reach::Group if self.is_deaf() => members
+                .map(|(_, address)| address)
+                .chain([control])
+                .collect(),
+            Reach::Group if self.left_out.is_empty() => BTreeSet::from([control]),
+            Reach::Group => members
+                .filter(|(node, _)| self.left_out.get(node) >= Some(&LEFT_OUT_AT))
+                .map(|(_, address)| address)
+                .chain([control])
+                .collect(),
+            Reach::Peers(first) => members
+                .map(|(_, address)| address)
+                .chain(first.iter().copied())
+                .chain(self.told.iter().copied())
+                .collect(),
+        }
+    }
+
+    const fn is_deaf(&self) -> bool {
+        self.unicast_only >= UNICAST_ONLY_AT
+    }
+}
