@@ -60,7 +60,7 @@ impl Election {
                 self.concede(now, favourite, office, out);
             }
             Phase::Voting(_) => {
-                let wait = self.second_wait();
+                let wait = self.contested_wait();
                 self.bid(wait + self.vote(), out);
                 self.enter(Phase::Unknown { lost: None });
                 self.deadlines.set(Timer::Claim, now + wait);
@@ -222,6 +222,15 @@ impl Election {
     pub(super) fn second_wait(&mut self) -> Duration {
         if self.is_swift() {
             self.timing().slot() / 4
+        } else {
+            self.claim_wait()
+        }
+    }
+
+    /// After a claim that crossed ours: others may have crossed it as well, and one more vote is enough for them all.
+    fn contested_wait(&mut self) -> Duration {
+        if self.is_swift() {
+            self.timing().slot()
         } else {
             self.claim_wait()
         }

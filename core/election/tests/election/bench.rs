@@ -1,4 +1,5 @@
-//! Distributions over many seeds; `cargo test -p bellwether-election --release -- --ignored --nocapture figures`.
+//! Distributions over many seeds: a few in every run of the tests, many by
+//! `cargo test -p bellwether-election -- --ignored --nocapture figures`.
 
 use std::time::Duration;
 
@@ -19,13 +20,22 @@ struct Figures {
 }
 
 impl Figures {
-    fn print(&mut self, title: &str) {
+    fn sorted(mut self) -> Self {
         self.spans.sort();
         self.multicasts.sort();
         self.unicasts.sort();
         self.claimants.sort();
+        self
+    }
+
+    fn at(&self, permille: usize) -> usize {
         let runs = self.spans.len();
-        let at = |permille: usize| (runs * permille / 1_000).min(runs - 1);
+        (runs * permille / 1_000).min(runs - 1)
+    }
+
+    fn print(&self, title: &str) {
+        let runs = self.spans.len();
+        let at = |permille| self.at(permille);
         let ms = |permille| self.spans[at(permille)].as_micros() as f64 / 1_000.0;
         let single = self.claimants.iter().filter(|count| **count == 1).count();
         println!(
@@ -48,7 +58,8 @@ impl Figures {
     }
 }
 
-fn measure(count: usize, seeds: u64, profile: Profile, loss_permille: u32) {
+/// A common start and the death of the leader, for each seed.
+fn measure(count: usize, seeds: u64, profile: Profile, loss_permille: u32) -> [Figures; 2] {
     let timing = fast();
     let (mut start, mut failover) = (Figures::default(), Figures::default());
     for seed in 0..seeds {
@@ -88,20 +99,55 @@ fn measure(count: usize, seeds: u64, profile: Profile, loss_permille: u32) {
         network.claimants.clear();
         settle(&mut network, &mut failover, Some(leader));
     }
-    let title = |what| format!("{what} N={count} {profile:?} loss {loss_permille} ‰");
-    start.print(&title("start"));
-    failover.print(&title("failover"));
+    [start, failover].map(Figures::sorted)
+}
+
+/// The bounds of design §8 at H = 100 ms, with seeds enough to notice when they break.
+#[test]
+fn elections_cost_what_they_are_said_to_cost() {
+    for (profile, usual) in [(Profile::Claim, 3), (Profile::Quiet, 2)] {
+        for (count, seeds) in [(5, 300), (10, 300), (100, 30)] {
+            for loss_permille in [0, 10] {
+                let figures = measure(count, seeds, profile, loss_permille);
+                let [start, failover] = &figures;
+                for figures in [start, failover] {
+                    let worst = figures.multicasts.last().copied().unwrap_or_default();
+                    assert!(
+                        worst <= 2 * count as u64,
+                        "{count} nodes: {worst} multicasts"
+                    );
+                    assert_eq!(figures.missed, 0);
+                }
+                let longest = MS * if loss_permille == 0 { 400 } else { 600 };
+                assert!(failover.spans[failover.at(990)] <= longest);
+                assert_eq!(failover.multicasts[failover.at(500)], usual);
+                let single = failover
+                    .claimants
+                    .iter()
+                    .filter(|count| **count == 1)
+                    .count();
+                let wanted = if loss_permille == 0 { 97 } else { 90 };
+                assert!(
+                    single as u64 * 100 >= seeds * wanted,
+                    "{count} nodes: {single}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
 #[ignore = "figures, not checks"]
 fn figures_of_starts_and_failovers() {
     println!("fast, H = 100 ms; one-way 0.2 to 3 ms; ms at median, 90 %, 99 %, worst");
-    let seeds = |count| if count > 50 { 300 } else { 3_000 };
+    let seeds = |count| if count > 200 { 1_000 } else { 3_000 };
     for loss in [0, 10] {
         for profile in [Profile::Claim, Profile::Quiet] {
             for count in [5, 10, 100, 500] {
-                measure(count, seeds(count), profile, loss);
+                let title = |what| format!("{what} N={count} {profile:?} loss {loss} ‰");
+                let [start, failover] = measure(count, seeds(count), profile, loss);
+                start.print(&title("start"));
+                failover.print(&title("failover"));
             }
         }
     }
