@@ -23,7 +23,10 @@ impl Ranking {
         let mut stronger = 0;
         for candidate in live {
             stronger += u32::from(candidate > own && candidate.node != own.node);
-            named.insert(candidate);
+            // Most are weaker than all that are named, and cost one comparison.
+            if named.len() < NAMED_MAX || named.first() < Some(&candidate) {
+                named.insert(candidate);
+            }
             if named.len() > NAMED_MAX {
                 named.pop_first();
             }
