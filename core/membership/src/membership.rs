@@ -237,10 +237,11 @@ impl Membership {
             .set(Timer::Pace, now + self.settings.spans.pace);
     }
 
-    fn start(&mut self, kept: &[u8], out: &mut Outbox<Output>) {
+    fn start(&mut self, now: Time, kept: &[u8], out: &mut Outbox<Output>) {
         if let Ok(control) = minicbor::decode(kept) {
             self.state.control = control;
         }
+        self.await_leader(now);
         out.push(Output::Control(self.state.control));
     }
 
@@ -325,6 +326,11 @@ impl Membership {
 
     fn lose_leader(&mut self, now: Time) {
         self.change_role(Role::Leaderless);
+        self.await_leader(now);
+    }
+
+    /// Not for ever on a channel that others may have left.
+    fn await_leader(&mut self, now: Time) {
         if self.state.control != self.settings.channel {
             let fallback = now + self.settings.spans.fallback;
             self.deadlines.set(Timer::Fallback, fallback);
@@ -341,7 +347,7 @@ impl Machine for Membership {
             return;
         }
         match input {
-            Input::Start { kept } => self.start(&kept, out),
+            Input::Start { kept } => self.start(now, &kept, out),
             Input::Wake => {}
             Input::Message {
                 from,

@@ -1,7 +1,7 @@
 //! How a leader takes registrations, signs of life and farewells, and answers who missed something.
 
 use bellwether_machine::Outbox;
-use bellwether_types::{Incarnation, NodeId, Time};
+use bellwether_types::{Incarnation, Name, NodeId, Time};
 use bellwether_wire::control::{
     Ask, Key, Leave, MembershipMessage, Record, Refresh, Register, StateVersion, Value,
 };
@@ -50,7 +50,12 @@ impl Membership {
         let stranger = leader.strangers.get(&from).map(|known| &known.record);
         let newer =
             newer.or_else(|| stranger.filter(|known| known.incarnation > record.incarnation));
-        let count = self.state.segment.member_count() + leader.changes.len();
+        let segment = &self.state.segment;
+        let coming = leader
+            .news()
+            .filter(|key| matches!(key, Key::Member(_)) && segment.get(key).is_none());
+        let full = segment.member_count() + coming.count() >= self.settings.members_max
+            || leader.strangers.len() >= self.settings.members_max;
         if record.incarnation != incarnation {
             Some(Refusal::OtherStart)
         } else if let Some(newer) = newer {
@@ -59,7 +64,7 @@ impl Membership {
             Some(Refusal::Fault(fault))
         } else if record.encoded_len() > Record::LEN_MAX {
             Some(Refusal::Fault("it is longer than 900 bytes"))
-        } else if known.is_none() && count >= self.settings.members_max {
+        } else if known.is_none() && stranger.is_none() && full {
             Some(Refusal::Full(self.settings.members_max))
         } else {
             None
@@ -77,14 +82,10 @@ impl Membership {
         let known = self.latest_record(from);
         let same_start = known.filter(|known| known.incarnation == record.incarnation);
         record.joined = same_start.map_or(0, |known| known.joined);
-        if known.is_none_or(|known| known.name != record.name) {
-            let namesake = self
-                .members()
-                .find(|(node, member)| *node != from && member.name == record.name);
-            if let Some((node, _)) = namesake {
-                let event = Event::NameTwice(record.name.clone(), node, from);
-                out.push(Output::Told(event));
-            }
+        let named_anew = known.is_none_or(|known| known.name != record.name);
+        if named_anew && let Some(node) = self.namesake(from, &record.name) {
+            let event = Event::NameTwice(record.name.clone(), node, from);
+            out.push(Output::Told(event));
         }
         let news = self.note(
             now,
@@ -106,6 +107,24 @@ impl Membership {
         if !news && reported && held != version {
             self.question(now, from, held);
         }
+    }
+
+    /// Another node of that name, in the last report or for the next.
+    fn namesake(&self, node: NodeId, name: &Name) -> Option<NodeId> {
+        let news = match &self.state.role {
+            Role::Leader(leader) => Some(leader.changes.iter()),
+            _ => None,
+        };
+        let coming = news
+            .into_iter()
+            .flatten()
+            .filter_map(|change| match change {
+                (Key::Member(node), Some(Value::Member(record))) => Some((*node, &**record)),
+                _ => None,
+            });
+        let mut known = self.members().chain(coming);
+        let found = known.find(|(other, record)| *other != node && record.name == *name);
+        found.map(|(other, _)| other)
     }
 
     pub(crate) fn take_refresh(

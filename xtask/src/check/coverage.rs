@@ -28,6 +28,10 @@ const AREAS: &[(&str, u32)] = &[
     ("COMMIT", 14),
     ("STAGE", 5),
     ("ELECT", 34),
+    ("CHAN", 9),
+    ("REG", 14),
+    ("CLUSTER", 14),
+    ("GROUP", 21),
 ];
 
 pub(super) fn check() -> Result<()> {

@@ -84,6 +84,11 @@ fn the_moved_channel_survives_a_restart() {
     network.run_for(SECOND);
     network.restart(2);
     assert_eq!(network.nodes[2].control, channel("239.1.1.9:7009"));
+    // Nobody is there any more.
+    network.nodes[2].side = 1;
+    network.run_to(10 * SECOND, |network| {
+        network.nodes[2].control == channel("239.1.1.1:7000")
+    });
 }
 
 fn group(members: &[usize], text: &str) -> Order {

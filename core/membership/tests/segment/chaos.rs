@@ -53,7 +53,10 @@ impl Witness {
         for (number, node) in network.nodes.iter().enumerate() {
             let segment = node.machine.segment();
             if let Some(version) = segment.version() {
-                let digest = *self.digests.entry(version).or_insert(segment.digest());
+                let digest = *self
+                    .digests
+                    .entry(version)
+                    .or_insert_with(|| segment.digest());
                 assert_eq!(
                     digest,
                     segment.digest(),
@@ -127,7 +130,7 @@ fn play(network: &mut Network, acts: &[Act], witness: &mut Witness) {
             }
             Act::Change(number) => {
                 let mut changed = measured(*number);
-                changed.busy = network.now.as_nanos() % 2 == 0;
+                changed.busy = network.now.as_nanos().is_multiple_of(2);
                 if network.nodes[*number].alive {
                     network.input(*number, Input::Measured(changed));
                 }

@@ -30,3 +30,35 @@ fn everybody_is_in_the_report_and_few_registrations_lead_there() {
         }
     }
 }
+
+/// However many start together, their leader has a bounded rate of registrations to bear.
+#[test]
+fn two_thousand_nodes_register_at_less_than_two_thousand_a_second() {
+    for (first, seed) in [
+        (
+            Spans::classic(Duration::from_millis(1_500), Duration::from_secs(4)),
+            1,
+        ),
+        (fast(), 2),
+    ] {
+        // No report, whose cost is not at issue here.
+        let later = Duration::from_secs(60);
+        let spans = Spans {
+            report_delay: later,
+            report_delay_max: later,
+            resend: later,
+            ..first
+        };
+        let mut network = Network::new(2_000, spans, 0, seed);
+        network.appoint(0);
+        network.run_for(Duration::from_secs(3));
+        assert_eq!(network.count("register"), 1_999);
+        let peak = network
+            .registrations
+            .windows(1_000)
+            .map(|second| second.iter().sum::<u64>());
+        let peak = peak.max().unwrap();
+        println!("at most {peak} registrations in a second");
+        assert!(peak <= 2_000);
+    }
+}
