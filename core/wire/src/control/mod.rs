@@ -11,14 +11,13 @@ mod introduction;
 mod key;
 mod membership;
 mod record;
+mod rejected;
 mod replay;
 
 use minicbor::{Decode, Encode};
 
 pub use bitmap::Bitmap;
-pub use datagram::{
-    DATAGRAM_LEN_MAX, DatagramSeal, MESSAGE_LEN_WHOLE, MessageTooLong, Opened, Rejected,
-};
+pub use datagram::{DATAGRAM_LEN_MAX, DatagramSeal, MESSAGE_LEN_WHOLE, MessageTooLong, Opened};
 pub use election::{Alive, Claim, ElectionMessage, ProbeReply, Standing};
 pub use entry::{Entry, Key, StateVersion, Value};
 pub use header::Sender;
@@ -29,6 +28,7 @@ pub use membership::{
     Nack, Page, Participant, Refresh, Register, Round,
 };
 pub use record::{FormatRange, Formats, Holding, Record, Resources};
+pub use rejected::Rejected;
 
 /// What one node of a segment tells another, or all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
