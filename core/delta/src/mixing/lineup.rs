@@ -15,13 +15,13 @@ use super::logistic::Logistic;
 use super::number::Numbers;
 use super::octet::{Hint, Octets, context};
 use super::range::Coin;
+use super::spots::{Spots, spot};
 
 /// Exact bytes after which a run is sparse, at least and at most.
 const CALM_MIN: u32 = 24;
 const CALM_MAX: u32 = 1000;
 /// An encoder names a spot by walking past at most this many other known ones.
 const SPOTS_PASSED_MAX: usize = 24;
-const SPOT_BITS: u32 = 18;
 /// Flags are weighed apart by what a field says and by how long ago the last mismatch was.
 const FLAG_KINDS: usize = 4 * (1 + 8 * TRUST_LEVELS);
 
@@ -460,41 +460,4 @@ impl Lineup {
         new.push(byte);
         *at += 1;
     }
-}
-
-/// Places in the base at whose like a mismatch was a surprise before.
-#[derive(Debug)]
-struct Spots {
-    known: Vec<u64>,
-}
-
-impl Spots {
-    fn new() -> Self {
-        Self {
-            known: vec![0; 1 << (SPOT_BITS - 6)],
-        }
-    }
-
-    #[inline]
-    fn contains(&self, spot: u32) -> bool {
-        let bit = spot >> (32 - SPOT_BITS);
-        self.known[(bit >> 6) as usize] >> (bit & 63) & 1 == 1
-    }
-
-    fn learn(&mut self, spot: u32) {
-        let bit = spot >> (32 - SPOT_BITS);
-        self.known[(bit >> 6) as usize] |= 1 << (bit & 63);
-    }
-}
-
-/// The base around a place: six bytes before it and six from it on.
-#[inline]
-fn spot(base: &[u8], at: usize) -> u32 {
-    let before = word(base, at as isize - 6) << 16;
-    let after = word(base, at as isize) << 16;
-    let x = (before ^ after.rotate_left(24)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        ^ after.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (x ^ x >> 32)
-        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
-        .wrapping_shr(32) as u32
 }

@@ -38,6 +38,7 @@ mod number;
 mod octet;
 mod range;
 mod refine;
+mod spots;
 #[cfg(test)]
 mod tests;
 
