@@ -5,11 +5,11 @@
 //! follows them: as long as they agree on a diagonal they are believed, and where they leave it
 //! the place that most anchors of the slice point to wins. What comes out are ranges of files, a
 //! little wider than the anchors; matching byte by byte is left to
-//! [`match_segment`](crate::match_segment).
+//! [`Matcher`](crate::Matcher).
 
-use crate::Pair;
 use crate::content::{Content, ReadError};
 use crate::gear::Gear;
+use crate::{Effort, Pair};
 use std::ops::Range;
 
 /// A range of a base file.
@@ -48,8 +48,6 @@ struct File {
 const PLACE_BITS: u32 = 34;
 /// The most anchors that are wanted, 128 MiB of them.
 const ANCHORS_MAX: u64 = 16 << 20;
-/// Anchors closer than this are not worth their memory.
-const SPACING_LOG_MIN: u32 = 7;
 /// Positions are rounded to this many bytes, or more for a base that would not fit the line.
 const UNIT_LOG_MIN: u32 = 4;
 const DIRECTORY_LOG: u32 = 16;
@@ -57,10 +55,15 @@ const DIRECTORY_LOG: u32 = 16;
 const JOIN_LEN: u64 = 64 << 10;
 
 impl CoarseIndex {
-    /// An index for base files that have about `total_len` bytes together.
-    pub fn new(total_len: u64) -> Self {
+    /// An index for base files that have about `total_len` bytes together. For the fast effort it
+    /// is coarser, and smaller: content of a few kilobytes that moved may be missed.
+    pub fn new(effort: Effort, total_len: u64) -> Self {
+        let spacing_log_min = match effort {
+            Effort::Fast => 10,
+            Effort::Default | Effort::Max => 7,
+        };
         let halvings = |value: u64| u64::BITS - value.leading_zeros();
-        let spacing_log = halvings(total_len.saturating_sub(1) / ANCHORS_MAX).max(SPACING_LOG_MIN);
+        let spacing_log = halvings(total_len.saturating_sub(1) / ANCHORS_MAX).max(spacing_log_min);
         let unit_log = halvings(total_len >> (PLACE_BITS - 1)).max(UNIT_LOG_MIN);
         let expected = (total_len >> spacing_log) as usize;
         Self {
@@ -124,11 +127,12 @@ impl CoarseIndex {
     /// Ranges of base files that a slice of new content should be matched with, in order of file
     /// and offset, at most `len_max` bytes in all.
     ///
-    /// `home` is where the slice would lie if it had not changed: a file and an offset in it.
+    /// `home` is where the slice would lie if it had not changed: a file and an offset in it. A
+    /// file that the index does not have is as good as none.
     pub fn ranges(&self, new: &[u8], home: Option<(u32, u64)>, len_max: u64) -> Vec<BaseRange> {
-        let home = home.map(|(file, offset)| {
-            let file = &self.files[file as usize];
-            (file.start << self.unit_log) + offset.min(file.len)
+        let home = home.and_then(|(file, offset)| {
+            let file = self.files.get(file as usize)?;
+            Some((file.start << self.unit_log) + offset.min(file.len))
         });
         let trail = self.trail(new, home);
         let seen = self.seen(&trail);
@@ -312,24 +316,30 @@ impl CoarseIndex {
 }
 
 /// The pairs of a segment whose base is `ranges`, one behind the other, and whose new content has
-/// `new_len` bytes and would lie at `home` if it had not changed.
+/// `new_len` bytes and would lie at `home` if it had not changed. Ranges that no segment can have
+/// give no pairs.
 pub fn pairs_at_home(ranges: &[BaseRange], home: (u32, u64), new_len: u32) -> Vec<Pair> {
     let (file, new_start) = home;
-    let new_end = new_start + u64::from(new_len);
+    let new_end = new_start.saturating_add(new_len.into());
     let mut pairs = Vec::new();
-    let mut base_at = 0;
+    let mut base_at = 0u64;
     for range in ranges {
+        let range_end = range.offset.saturating_add(range.len);
         let start = range.offset.max(new_start);
-        let end = (range.offset + range.len).min(new_end);
-        if range.file == file && start < end {
+        let end = range_end.min(new_end);
+        if range.file == file
+            && start < end
+            && let Ok(base_start) = u32::try_from(base_at.saturating_add(start - range.offset))
+            && let Ok(base_len) = u32::try_from(range_end - start)
+        {
             pairs.push(Pair {
                 new_start: (start - new_start) as u32,
                 new_len: (end - start) as u32,
-                base_start: base_at + (start - range.offset) as u32,
-                base_len: (range.offset + range.len - start) as u32,
+                base_start,
+                base_len,
             });
         }
-        base_at += range.len as u32;
+        base_at = base_at.saturating_add(range.len);
     }
     pairs
 }
@@ -393,7 +403,10 @@ mod tests {
     use crate::samples::noise;
 
     fn index(files: &[&[u8]]) -> CoarseIndex {
-        let mut index = CoarseIndex::new(files.iter().map(|file| file.len() as u64).sum());
+        let mut index = CoarseIndex::new(
+            Effort::Max,
+            files.iter().map(|file| file.len() as u64).sum(),
+        );
         for file in files {
             index.add(*file).unwrap();
         }
@@ -520,6 +533,28 @@ mod tests {
     }
 
     #[test]
+    fn ranges_that_no_segment_can_have_give_no_pairs() {
+        let range = |file, offset, len| BaseRange { file, offset, len };
+        let far = [
+            range(0, 0, u64::MAX),
+            range(1, 5, u64::MAX),
+            range(0, 10, 20),
+        ];
+        assert_eq!(pairs_at_home(&far, (0, u64::MAX), u32::MAX), []);
+        assert_eq!(pairs_at_home(&far, (0, 10), 100), []);
+    }
+
+    #[test]
+    fn a_home_that_the_index_does_not_have_is_none() {
+        let file = noise(1, 100_000);
+        let index = index(&[&file]);
+        assert_eq!(
+            index.ranges(&file, Some((7, 0)), 32 << 20),
+            index.ranges(&file, None, 32 << 20)
+        );
+    }
+
+    #[test]
     fn the_file_with_most_in_common_is_nearest() {
         let files: Vec<_> = (0..20).map(|seed| noise(seed, 30_000)).collect();
         let slices: Vec<&[u8]> = files.iter().map(|file| &file[..]).collect();
@@ -531,9 +566,9 @@ mod tests {
 
     #[test]
     fn ten_gibibytes_take_less_than_150_mebibytes() {
-        let index = CoarseIndex::new(10 << 30);
+        let index = CoarseIndex::new(Effort::Max, 10 << 30);
         assert!(index.anchors.capacity() * size_of::<u64>() <= 150 << 20);
-        let huge = CoarseIndex::new(1 << 50);
+        let huge = CoarseIndex::new(Effort::Max, 1 << 50);
         assert!(huge.anchors.capacity() * size_of::<u64>() <= 150 << 20);
         assert!((1u64 << 50) >> huge.unit_log < 1 << PLACE_BITS);
     }
@@ -556,7 +591,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut index = CoarseIndex::new(1 << 20);
+        let mut index = CoarseIndex::new(Effort::Max, 1 << 20);
         assert_eq!(index.add(&Torn).unwrap_err().offset, 256 << 10);
         index.seal();
         assert_eq!(index.ranges(&noise(1, 200_000), None, 32 << 20), []);

@@ -44,17 +44,37 @@ impl Gear {
     /// content, and with its hash, all bits of which are mixed.
     #[inline]
     pub(crate) fn scan(&mut self, bytes: &[u8], mut found: impl FnMut(u64, u64)) {
+        let next = |hash: u64, byte: u8| (hash << 1).wrapping_add(ADDENDS[byte as usize]);
         let mut hash = self.hash;
-        for (at, &byte) in bytes.iter().enumerate() {
-            hash = (hash << 1).wrapping_add(ADDENDS[byte as usize]);
+        let mut end = self.offset;
+        let mut look = |hash: u64, end: u64| {
             if hash & self.mask == 0 && hash != self.last {
                 self.last = hash;
                 let mixed = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-                found(self.offset + at as u64 + 1, mixed);
+                found(end, mixed);
             }
+        };
+        let (fours, rest) = bytes.as_chunks::<4>();
+        for &[a, b, c, d] in fours {
+            let a = next(hash, a);
+            let b = next(a, b);
+            let c = next(b, c);
+            hash = next(c, d);
+            // One branch for four bytes: anchors are rare.
+            if a.min(b).min(c.min(hash)) & self.mask == 0 {
+                (1..)
+                    .zip([a, b, c, hash])
+                    .for_each(|(nth, hash)| look(hash, end + nth));
+            }
+            end += 4;
+        }
+        for &byte in rest {
+            hash = next(hash, byte);
+            end += 1;
+            look(hash, end);
         }
         self.hash = hash;
-        self.offset += bytes.len() as u64;
+        self.offset = end;
     }
 }
 

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::samples::noise;
     use crate::varint;
-    use crate::{Pair, match_segment};
+    use crate::{Matcher, Pair};
     use proptest::prelude::*;
 
     const CODECS: [Codec; 3] = [
@@ -186,7 +186,7 @@ mod tests {
                 base_len: base.len() as u32,
             };
             let mut payload = Vec::new();
-            let matches = match_segment(effort, base, new, &[whole]);
+            let matches = Matcher::new(effort).segment(base, new, &[whole]);
             encoder.segment(base, new, &matches, &mut payload);
             payload
         };

@@ -30,7 +30,7 @@ pub use coarse::{BaseRange, CoarseIndex, pairs_at_home};
 pub use content::{Content, ReadError};
 pub use error::DecodeError;
 pub use group::{Codec, GroupDecoder, GroupEncoder};
-pub use matching::{Pair, match_segment};
+pub use matching::{Matcher, Pair, lies_opposite};
 
 /// The most new content in one segment, in bytes.
 pub const SEGMENT_NEW_MAX: usize = 8 << 20;

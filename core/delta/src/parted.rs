@@ -19,6 +19,9 @@ use crate::varint::{self, Reader};
 /// The zstd window: what a decoder keeps of the group's parts, as a power of two.
 const WINDOW_LOG: u32 = 23;
 
+/// What an encoder looks back to where speed is all: it keeps a copy, and fresh pages cost time.
+const WINDOW_LOG_FAST: u32 = 20;
+
 /// What zstd asks for when a block is done.
 const BLOCK_HEADER_LEN: usize = 3;
 
@@ -35,9 +38,13 @@ impl PartedEncoder {
     pub(crate) fn new(level: Option<i32>) -> Self {
         let stream = level.map(|level| {
             let mut stream = CCtx::create();
+            let window_log = match level {
+                ..2 => WINDOW_LOG_FAST,
+                _ => WINDOW_LOG,
+            };
             for parameter in [
                 CParameter::CompressionLevel(level),
-                CParameter::WindowLog(WINDOW_LOG),
+                CParameter::WindowLog(window_log),
                 CParameter::ChecksumFlag(false),
                 CParameter::ContentSizeFlag(false),
             ] {

@@ -132,7 +132,7 @@ pub fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u8>> {
     };
     let update = Update::plan(&base.manifest, &target.manifest, &hints, coding).unwrap();
     let pair = Pair { base, target };
-    let code = |group| match update.code_group(group, &pair, &|_| {}) {
+    let code = |group| match update.coder().group(group, &pair, &|_| {}) {
         Ok(bytes) => bytes,
         Err(never) => match never {},
     };

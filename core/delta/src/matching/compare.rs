@@ -7,7 +7,9 @@ pub(crate) fn prefix_len(a: &[u8], b: &[u8]) -> usize {
     let (a, b) = (&a[..len], &b[..len]);
     let mut at = 0;
     // Long equal stretches are the common case between versions: 32 bytes a step.
-    while at + 32 <= len && a[at..at + 32] == b[at..at + 32] {
+    while let (Some(a), Some(b)) = (a[at..].first_chunk::<32>(), b[at..].first_chunk::<32>())
+        && a == b
+    {
         at += 32;
     }
     while at + 8 <= len {

@@ -83,16 +83,36 @@ impl Index {
         if at + grain.window.max(8) > new.len() {
             return;
         }
-        let hash = hash(new, at, grain.window);
-        let tag = self.tag(hash);
+        let (tag, bucket) = self.bucket(new, at);
         let number_mask = (1 << self.number_bits) - 1;
-        let start = (hash >> (64 - self.bucket_bits)) as usize * grain.depth;
-        for &entry in &self.entries[start..start + grain.depth] {
+        for &entry in bucket {
             if entry & !number_mask == tag && entry != 0 {
                 let number = ((entry & number_mask) - 1) as usize;
                 visit(self.range.start + number * grain.stride);
             }
         }
+    }
+
+    /// Whether there is such a position; only the latest is asked.
+    #[inline]
+    pub(super) fn has(&self, new: &[u8], at: usize) -> bool {
+        if at + self.grain.window.max(8) > new.len() {
+            return false;
+        }
+        let (tag, bucket) = self.bucket(new, at);
+        let entry = bucket[0];
+        entry >> self.number_bits << self.number_bits == tag && entry != 0
+    }
+
+    /// The tag of the window at `at`, and where windows with that hash are.
+    #[inline]
+    fn bucket(&self, new: &[u8], at: usize) -> (u32, &[u32]) {
+        let hash = hash(new, at, self.grain.window);
+        let start = (hash >> (64 - self.bucket_bits)) as usize * self.grain.depth;
+        (
+            self.tag(hash),
+            &self.entries[start..start + self.grain.depth],
+        )
     }
 
     #[inline]

@@ -17,7 +17,7 @@ pub(crate) use compare::prefix_len;
 use crate::{Effort, Match};
 use extend::Thrift;
 use index::Grain;
-use seek::Seeker;
+use seek::{Seeker, Tables};
 use std::ops::Range;
 
 /// Files of `new` and `base` that are expected to resemble each other (same path, or found to be
@@ -34,42 +34,72 @@ pub struct Pair {
     pub base_len: u32,
 }
 
-/// Lines `new` up with `base`. The result covers `new` exactly.
-///
-/// `pairs` are hints: pairs that lie outside the buffers or overlap earlier ones in `new` are
-/// ignored.
-pub fn match_segment(effort: Effort, base: &[u8], new: &[u8], pairs: &[Pair]) -> Vec<Match> {
-    assert!(u32::try_from(base.len()).is_ok() && u32::try_from(new.len()).is_ok());
-    let tactics = Tactics::of(effort);
-    let mut seeker = Seeker::new(base, new, &tactics);
-    let pairs = usable(pairs, base.len(), new.len());
-    let whole = tactics.whole.for_base(base.len());
-    let mut runs = Vec::new();
-    if !matches!(&pairs[..], [(_, all)] if *all == (0..base.len())) {
-        seeker.whole(0..base.len(), whole);
+/// Whether two fifths of `new` were left where they were in `base`: then there is no need to look for it
+/// elsewhere.
+pub fn lies_opposite(base: &[u8], new: &[u8]) -> bool {
+    const BLOCK_LEN: usize = 64;
+    let (base, _) = base.as_chunks::<BLOCK_LEN>();
+    let (new, _) = new.as_chunks::<BLOCK_LEN>();
+    let equal = base.iter().zip(new).filter(|(a, b)| a == b).count();
+    equal * 5 > new.len() * 2
+}
+
+/// Lines segments up with their bases, one segment after the other. What it keeps from one to the
+/// next is room for its tables, nothing that the result depends on.
+#[derive(Debug)]
+pub struct Matcher {
+    tactics: Tactics,
+    tables: Tables,
+}
+
+impl Matcher {
+    /// With the work that `effort` allows.
+    pub fn new(effort: Effort) -> Self {
+        Self {
+            tactics: Tactics::of(effort),
+            tables: Tables::default(),
+        }
     }
-    let mut at = 0;
-    for (new_range, base_range) in pairs {
+
+    /// Lines `new` up with `base`. The result covers `new` exactly.
+    ///
+    /// `pairs` are hints: pairs that lie outside the buffers or overlap earlier ones in `new` are
+    /// ignored.
+    ///
+    /// # Panics
+    /// When one of the buffers has 4 GiB or more.
+    pub fn segment(&mut self, base: &[u8], new: &[u8], pairs: &[Pair]) -> Vec<Match> {
+        assert!(u32::try_from(base.len()).is_ok() && u32::try_from(new.len()).is_ok());
+        let tactics = self.tactics;
+        let mut seeker = Seeker::new(base, new, &self.tactics, &mut self.tables);
+        let pairs = usable(pairs, base.len(), new.len());
+        let whole = tactics.whole.for_base(base.len());
+        let mut runs = Vec::new();
+        let is_all_paired = matches!(&pairs[..], [(_, all)] if *all == (0..base.len()));
+        seeker.whole(if is_all_paired { 0..0 } else { 0..base.len() }, whole);
+        let mut at = 0;
+        for (new_range, base_range) in pairs {
+            seeker.near(0..0, tactics.pair);
+            seeker.seek(at..new_range.start, None, &mut runs);
+            at = new_range.end;
+            let diagonal = base_range.start as isize - new_range.start as isize;
+            let grain = tactics.pair.for_base(base_range.len());
+            seeker.near(base_range, grain);
+            seeker.seek(new_range, Some(diagonal), &mut runs);
+        }
         seeker.near(0..0, tactics.pair);
-        seeker.seek(at..new_range.start, None, &mut runs);
-        at = new_range.end;
-        let diagonal = base_range.start as isize - new_range.start as isize;
-        let grain = tactics.pair.for_base(base_range.len());
-        seeker.near(base_range, grain);
-        seeker.seek(new_range, Some(diagonal), &mut runs);
+        seeker.seek(at..new.len(), None, &mut runs);
+        seeker.whole(0..0, whole);
+        if let Some(near) = tactics.near {
+            runs = fill_gaps(runs, new.len(), near.window * 2, |gap, around, found| {
+                if let Some(range) = neighbourhood(around, gap.len(), base.len()) {
+                    seeker.near(range, near);
+                    seeker.seek(gap, None, found);
+                }
+            });
+        }
+        steps(&runs, base.len(), new.len())
     }
-    seeker.near(0..0, tactics.pair);
-    seeker.seek(at..new.len(), None, &mut runs);
-    seeker.whole(0..0, whole);
-    if let Some(near) = tactics.near {
-        runs = fill_gaps(runs, new.len(), near.window * 2, |gap, around, found| {
-            if let Some(range) = neighbourhood(around, gap.len(), base.len()) {
-                seeker.near(range, near);
-                seeker.seek(gap, None, found);
-            }
-        });
-    }
-    steps(&runs, base.len(), new.len())
 }
 
 /// Bytes that line up: `new[new..][..len]` with `base[base..][..len]`.
@@ -115,6 +145,9 @@ struct Tactics {
     tolerance: u32,
     /// After 2^patience fruitless look-ups the steps between them grow.
     patience: u32,
+    /// Speed is all: a paired file is looked for in its own base only, and what cannot be found
+    /// is passed over without a closer look.
+    hasty: bool,
 }
 
 impl Tactics {
@@ -127,12 +160,13 @@ impl Tactics {
         let thrift = |near_min, far_min| Thrift { near_min, far_min };
         match effort {
             Effort::Fast => Self {
-                pair: grain(16, 8, 1),
+                pair: grain(24, 16, 1),
                 whole: grain(32, 16, 1),
                 near: None,
                 thrift: thrift(20, 32),
                 tolerance: 18,
-                patience: 5,
+                patience: 4,
+                hasty: true,
             },
             Effort::Default => Self {
                 pair: grain(12, 2, 4),
@@ -141,6 +175,7 @@ impl Tactics {
                 thrift: thrift(16, 32),
                 tolerance: 28,
                 patience: 10,
+                hasty: false,
             },
             Effort::Max => Self {
                 pair: grain(8, 1, 8),
@@ -149,6 +184,7 @@ impl Tactics {
                 thrift: thrift(12, 24),
                 tolerance: 33,
                 patience: 16,
+                hasty: false,
             },
         }
     }
@@ -323,9 +359,38 @@ mod tests {
                 })
                 .collect();
             for effort in EFFORTS {
-                unexplained(&base, &new, &match_segment(effort, &base, &new, &pairs));
+                unexplained(&base, &new, &Matcher::new(effort).segment(&base, &new, &pairs));
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_matched_before_changes_nothing(
+            first in prop::collection::vec(0u8..3, 0..400),
+            second in prop::collection::vec(0u8..3, 0..400),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let moved = [&second[at.index(second.len() + 1)..], &first].concat();
+            for effort in EFFORTS {
+                let mut matcher = Matcher::new(effort);
+                matcher.segment(&second, &first, &[pair(0..first.len(), 0..second.len())]);
+                let again = matcher.segment(&second, &moved, &[]);
+                prop_assert_eq!(again, Matcher::new(effort).segment(&second, &moved, &[]));
+            }
+        }
+    }
+
+    #[test]
+    fn content_lies_opposite_when_two_fifths_of_its_blocks_do() {
+        let base = noise(1, 64_000);
+        let edited = |blocks: usize| [&noise(2, 64 * blocks), &base[64 * blocks..]].concat();
+        assert!(lies_opposite(&base, &edited(0)));
+        assert!(lies_opposite(&base, &edited(599)));
+        assert!(!lies_opposite(&base, &edited(600)));
+        assert!(!lies_opposite(&base[..20_000], &base));
+        assert!(!lies_opposite(&base[1..], &base));
+        assert!(!lies_opposite(&[], &[]));
     }
 
     #[test]
@@ -338,9 +403,9 @@ mod tests {
                 base_start: 0,
                 len: 100_000,
             };
-            assert_eq!(match_segment(effort, &base, &base, &[all]), [whole]);
-            assert_eq!(match_segment(effort, &base, &base, &[]), [whole]);
-            assert_eq!(match_segment(effort, &base, &[], &[]), []);
+            assert_eq!(Matcher::new(effort).segment(&base, &base, &[all]), [whole]);
+            assert_eq!(Matcher::new(effort).segment(&base, &base, &[]), [whole]);
+            assert_eq!(Matcher::new(effort).segment(&base, &[], &[]), []);
         }
     }
 
@@ -349,7 +414,7 @@ mod tests {
         let base = noise(1, 90_000);
         let new = [&base[60_000..], &base[..30_000], &base[30_000..60_000]].concat();
         for effort in EFFORTS {
-            let steps = match_segment(effort, &base, &new, &[]);
+            let steps = Matcher::new(effort).segment(&base, &new, &[]);
             assert_eq!(unexplained(&base, &new, &steps), 0, "{effort:?}");
             assert_eq!(steps.len(), 2, "{effort:?}");
         }
@@ -363,7 +428,7 @@ mod tests {
         for effort in EFFORTS {
             let all = pair(0..base.len(), 0..base.len());
             assert_eq!(
-                match_segment(effort, &base, &new, &[all]).len(),
+                Matcher::new(effort).segment(&base, &new, &[all]).len(),
                 1,
                 "{effort:?}"
             );
@@ -376,7 +441,7 @@ mod tests {
         let new = [&base[..7_001], b"an insertion", &base[7_001..]].concat();
         for effort in EFFORTS {
             let all = pair(0..new.len(), 0..base.len());
-            let steps = match_segment(effort, &base, &new, &[all]);
+            let steps = Matcher::new(effort).segment(&base, &new, &[all]);
             assert_eq!(unexplained(&base, &new, &steps), 12, "{effort:?}");
         }
     }
@@ -396,7 +461,7 @@ mod tests {
             .collect();
         new.iter_mut().step_by(3001).for_each(|byte| *byte ^= 2);
         for effort in EFFORTS {
-            unexplained(&base, &new, &match_segment(effort, &base, &new, &[]));
+            unexplained(&base, &new, &Matcher::new(effort).segment(&base, &new, &[]));
         }
     }
 }

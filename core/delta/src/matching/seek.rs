@@ -19,6 +19,10 @@ const REPEAT_MIN: usize = 16;
 /// A seed this long is taken without asking the whole base for a longer one.
 const LONG_ENOUGH: usize = 256;
 
+/// How many positions are looked up at a time when speed is all: while memory answers for one, the
+/// others are asked.
+const HASTE: usize = 32;
+
 /// How far back a seed may take the place of others: more would cost quadratic time on periodic
 /// content.
 const TAKE_BACK_MAX: usize = 64 << 10;
@@ -33,6 +37,13 @@ pub(super) struct Seeker<'a> {
     /// Where so many of 32 bytes are right on the present diagonal, no other is looked for.
     tolerance: u32,
     thrift: Thrift,
+    hasty: bool,
+    tables: &'a mut Tables,
+}
+
+/// What a seeker works with, kept from one to the next to save allocations.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
     near: Ground,
     whole: Ground,
     seeds: Vec<Run>,
@@ -48,27 +59,31 @@ struct Ground {
 }
 
 impl<'a> Seeker<'a> {
-    pub(super) fn new(base: &'a [u8], new: &'a [u8], tactics: &Tactics) -> Self {
+    pub(super) fn new(
+        base: &'a [u8],
+        new: &'a [u8],
+        tactics: &Tactics,
+        tables: &'a mut Tables,
+    ) -> Self {
         Self {
             base,
             new,
             patience: tactics.patience,
             tolerance: tactics.tolerance,
             thrift: tactics.thrift,
-            near: Ground::default(),
-            whole: Ground::default(),
-            seeds: Vec::new(),
+            hasty: tactics.hasty,
+            tables,
         }
     }
 
     /// Look-ups search this range of the base from now on,
     pub(super) fn near(&mut self, range: Range<usize>, grain: Grain) {
-        self.near.set(range, grain);
+        self.tables.near.set(range, grain);
     }
 
     /// and this one too, for seeds that are longer.
     pub(super) fn whole(&mut self, range: Range<usize>, grain: Grain) {
-        self.whole.set(range, grain);
+        self.tables.whole.set(range, grain);
     }
 
     /// Matches a range of `new`, beginning on a diagonal if one is likely.
@@ -78,7 +93,7 @@ impl<'a> Seeker<'a> {
         mut diagonal: Option<isize>,
         runs: &mut Vec<Run>,
     ) {
-        self.seeds.clear();
+        self.tables.seeds.clear();
         let new = &self.new[..range.end];
         let mut at = range.start;
         let mut misses = 0usize;
@@ -88,7 +103,7 @@ impl<'a> Seeker<'a> {
             if let Some(opposite) = opposite {
                 let len = prefix_len(&self.base[opposite..], &new[at..]);
                 if len >= SAME_DIAGONAL_MIN.min(range.end - at) {
-                    self.seeds.push(Run {
+                    self.tables.seeds.push(Run {
                         new: at,
                         base: opposite,
                         len,
@@ -99,6 +114,15 @@ impl<'a> Seeker<'a> {
                 }
                 if equal_in_32(&self.base[opposite..], &new[at..]) >= self.tolerance {
                     at += len + 1;
+                    continue;
+                }
+            }
+            if self.hasty {
+                let step = 1 + (misses >> self.patience);
+                let next = self.sighting(new, at, step);
+                if next > at {
+                    misses += (next - at) / step;
+                    at = next;
                     continue;
                 }
             }
@@ -117,14 +141,28 @@ impl<'a> Seeker<'a> {
                 }
             }
         }
-        settle(self.base, self.new, range, &self.seeds, self.thrift, runs);
+        settle(
+            self.base,
+            self.new,
+            range,
+            &self.tables.seeds,
+            self.thrift,
+            runs,
+        );
     }
 
     /// The longest seed at `at` that is worth leaving the present diagonal for.
     fn look_up(&mut self, new: &[u8], at: usize, opposite: Option<usize>) -> Option<Run> {
-        let mut best = self.near.longest(self.base, new, at, opposite, None);
-        if best.is_none_or(|seed| seed.len < LONG_ENOUGH) {
-            best = self.whole.longest(self.base, new, at, opposite, best);
+        let mut best = self.tables.near.longest(self.base, new, at, opposite, None);
+        let is_enough = match self.hasty {
+            true => !self.tables.near.range.is_empty(),
+            false => best.is_some_and(|seed| seed.len >= LONG_ENOUGH),
+        };
+        if !is_enough {
+            best = self
+                .tables
+                .whole
+                .longest(self.base, new, at, opposite, best);
         }
         best.filter(|seed| {
             opposite.is_none_or(|opposite| {
@@ -133,22 +171,46 @@ impl<'a> Seeker<'a> {
         })
     }
 
+    /// The first position from `at` on whose window the base is likely to have, or that
+    /// [`HASTE`] steps on.
+    fn sighting(&mut self, new: &[u8], at: usize, step: usize) -> usize {
+        let ground = match self.tables.near.range.is_empty() {
+            true => &mut self.tables.whole,
+            false => &mut self.tables.near,
+        };
+        let end = at + HASTE * step;
+        if ground.range.is_empty() {
+            return end;
+        }
+        let index = ground.filled(self.base);
+        let mut positions = (at..end).step_by(step);
+        positions.find(|&at| index.has(new, at)).unwrap_or(end)
+    }
+
     /// Adds a seed, after taking back those before it that it can replace.
     fn push(&mut self, mut seed: Run, floor: usize) {
         let reach = floor.max(seed.new.saturating_sub(TAKE_BACK_MAX));
         let back = suffix_len(&self.base[..seed.base], &self.new[reach..seed.new]);
-        while let Some(last) = self.seeds.last()
+        while let Some(last) = self.tables.seeds.last()
             && last.new + back >= seed.new
         {
-            self.seeds.pop();
+            self.tables.seeds.pop();
         }
-        let free = seed.new - self.seeds.last().map_or(floor, Run::new_end);
+        let free = seed.new - self.tables.seeds.last().map_or(floor, Run::new_end);
         seed.grow_front(back.min(free));
-        self.seeds.push(seed);
+        self.tables.seeds.push(seed);
     }
 }
 
 impl Ground {
+    fn filled(&mut self, base: &[u8]) -> &Index {
+        if !self.is_indexed {
+            self.index.fill(base, self.range.clone(), self.grain);
+            self.is_indexed = true;
+        }
+        &self.index
+    }
+
     fn set(&mut self, range: Range<usize>, grain: Grain) {
         (self.range, self.grain, self.is_indexed) = (range, grain, false);
     }
@@ -166,10 +228,7 @@ impl Ground {
         if self.range.is_empty() {
             return best;
         }
-        if !self.is_indexed {
-            self.index.fill(base, self.range.clone(), self.grain);
-            self.is_indexed = true;
-        }
+        self.filled(base);
         self.index.candidates(new, at, |base_at| {
             let seed = exact(base, new, base_at, at);
             let nearer = |other: &Run| {

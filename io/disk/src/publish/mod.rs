@@ -19,13 +19,12 @@ use bellwether_content::assignment::{BaseRange, Header};
 use bellwether_content::command::{Command, WriteFile};
 use bellwether_content::planner::Hints;
 use bellwether_content::update::{Coding, Contents, PlanError, Update};
-use bellwether_delta::Effort;
 use bellwether_types::TreePath;
 use bellwether_wire::{ContentKey, Salt, SigningKey};
 
 pub use source::{Source, SourceError};
 
-use search::{Reach, Search};
+use search::Search;
 use writing::Parts;
 
 /// How an update is to be made.
@@ -90,11 +89,11 @@ pub fn publish(
     out: &std::path::Path,
 ) -> Result<Made, PublishError> {
     let goal = target.manifest().clone().with_first_seen(making.first_seen);
-    let reach = match making.coding.effort {
-        Effort::Fast => Reach::OwnBase,
-        Effort::Default | Effort::Max => Reach::WholeBase,
-    };
-    let search = Search::new(base, reach);
+    let threads = making
+        .threads
+        .or_else(|| thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let search = Search::new(base, making.coding.effort, threads);
     let hints = Hints {
         resemblances: search.resemblances(&goal, target)?,
         compressible: making.compressible,
@@ -110,7 +109,9 @@ pub fn publish(
         search: &search,
     };
     let mut parts = Parts::new(out, header, making);
-    code_groups(&update, &pair, making, &mut |group| parts.group(&group))?;
+    code_groups(&update, &pair, making, threads, &mut |group| {
+        parts.group(&group)
+    })?;
     let parts = parts.finish(update.body())?;
     let commands = update.commands().to_vec();
     Ok(Made {
@@ -125,6 +126,7 @@ fn code_groups(
     update: &Update<'_>,
     contents: &SourcePair<'_>,
     making: &Making<'_>,
+    threads: usize,
     take: &mut dyn FnMut(Vec<u8>) -> Result<(), PublishError>,
 ) -> Result<(), PublishError> {
     let total = update.content_len();
@@ -133,12 +135,7 @@ fn code_groups(
         let before = done.fetch_add(bytes, Ordering::Relaxed);
         (making.progress)(before + bytes, total);
     };
-    let threads = making
-        .threads
-        .or_else(|| thread::available_parallelism().ok());
-    let threads = threads
-        .map_or(1, NonZeroUsize::get)
-        .min(update.group_count());
+    let threads = threads.min(update.group_count());
     let next = AtomicUsize::new(0);
     let stopped = AtomicBool::new(false);
     let results = Results::new(update.group_count());
@@ -146,6 +143,7 @@ fn code_groups(
         for _ in 0..threads {
             scope.spawn(|| {
                 let _guard = ReleaseOnPanic(&results);
+                let mut coder = update.coder();
                 while !stopped.load(Ordering::Relaxed) {
                     let group = next.fetch_add(1, Ordering::Relaxed);
                     if group >= update.group_count() {
@@ -153,7 +151,7 @@ fn code_groups(
                     }
                     // A thread that is far ahead waits, so that few results are held.
                     results.wait_for_turn(group, threads - 1);
-                    results.put(group, update.code_group(group, contents, &progress));
+                    results.put(group, coder.group(group, contents, &progress));
                 }
             });
         }

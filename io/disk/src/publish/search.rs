@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bellwether_content::assignment::BaseRange;
 use bellwether_content::command::WriteFile;
 use bellwether_content::{File, Manifest};
-use bellwether_delta::{CoarseIndex, Content, ReadError};
+use bellwether_delta::{CoarseIndex, Content, Effort, ReadError};
 use bellwether_types::{Hash, TreePath};
 
 use super::{Source, SourceError};
@@ -19,21 +19,14 @@ const RESEMBLING_LEN_MAX: u64 = 1 << 20;
 /// Fewer common anchors may be a coincidence; short files have few in all.
 const ANCHORS_MIN: u32 = 2;
 
-/// How far content is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// In the file's own base, if it has one.
-    OwnBase,
-    /// In the whole base, which must then be read.
-    WholeBase,
-}
-
 /// Looks for content in a base.
 pub(super) struct Search<'s> {
     base: &'s Source,
-    reach: Reach,
-    /// The last one that was made, and of which file alone, if of one.
-    index: Mutex<Option<(Option<TreePath>, Arc<Index>)>>,
+    effort: Effort,
+    /// The ones that were asked last, and of which file alone, if of one; the latest at the end.
+    indexes: Mutex<Vec<(Option<TreePath>, Arc<Index>)>>,
+    /// How many are kept: one for each thread, since each may be at another file.
+    kept: usize,
 }
 
 struct Index {
@@ -44,9 +37,10 @@ struct Index {
 impl Index {
     fn of<'f>(
         base: &Source,
+        effort: Effort,
         files: impl Iterator<Item = (&'f TreePath, &'f File)> + Clone,
     ) -> Result<Self, SourceError> {
-        let mut coarse = CoarseIndex::new(files.clone().map(|(_, file)| file.size).sum());
+        let mut coarse = CoarseIndex::new(effort, files.clone().map(|(_, file)| file.size).sum());
         let mut paths = Vec::new();
         for (path, file) in files {
             let failure = Mutex::new(None);
@@ -93,11 +87,13 @@ impl Content for BaseFile<'_> {
 }
 
 impl<'s> Search<'s> {
-    pub(super) fn new(base: &'s Source, reach: Reach) -> Self {
+    /// For so many threads.
+    pub(super) fn new(base: &'s Source, effort: Effort, threads: usize) -> Self {
         Self {
             base,
-            reach,
-            index: Mutex::new(None),
+            effort,
+            indexes: Mutex::default(),
+            kept: threads,
         }
     }
 
@@ -120,7 +116,8 @@ impl<'s> Search<'s> {
         if added.clone().next().is_none() || gone.clone().next().is_none() {
             return Ok(found);
         }
-        let index = Index::of(self.base, gone)?;
+        // Small files have few anchors in any index, and in the fast one none.
+        let index = Index::of(self.base, self.effort.max(Effort::Default), gone)?;
         let mut start = Vec::new();
         for (path, file) in added {
             start.resize(file.size.min(RESEMBLING_LEN_MAX) as usize, 0);
@@ -142,10 +139,11 @@ impl<'s> Search<'s> {
         new: &[u8],
         len_max: u64,
     ) -> Result<Vec<BaseRange>, SourceError> {
-        let only = match self.reach {
-            Reach::WholeBase => None,
-            Reach::OwnBase if write.base.is_none() => return Ok(Vec::new()),
-            Reach::OwnBase => write.base.as_ref(),
+        // The whole base would have to be read.
+        let only = match self.effort {
+            Effort::Default | Effort::Max => None,
+            Effort::Fast if write.base.is_none() => return Ok(Vec::new()),
+            Effort::Fast => write.base.as_ref(),
         };
         let index = self.index(only)?;
         let home = write
@@ -164,16 +162,55 @@ impl<'s> Search<'s> {
 
     /// The index of one file of the base, or of all.
     fn index(&self, only: Option<&TreePath>) -> Result<Arc<Index>, SourceError> {
-        let mut last = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, index)) = &*last
-            && of.as_ref() == only
-        {
-            return Ok(index.clone());
+        // Held while an index is made: who needs the same one waits for it.
+        let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = indexes.iter().position(|(of, _)| of.as_ref() == only) {
+            indexes[at..].rotate_left(1);
+            return Ok(indexes[indexes.len() - 1].1.clone());
+        }
+        if indexes.len() >= self.kept.max(1) {
+            indexes.remove(0);
         }
         let files = self.base.manifest().files();
         let files = files.filter(|(path, _)| only.is_none_or(|only| only == *path));
-        let index = Arc::new(Index::of(self.base, files)?);
-        *last = Some((only.cloned(), index.clone()));
+        let index = Arc::new(Index::of(self.base, self.effort, files)?);
+        indexes.push((only.cloned(), index.clone()));
         Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::{Fingerprints, ScanPolicy, scan};
+
+    #[test]
+    fn threads_at_two_files_do_not_make_each_other_read_them_again() {
+        let place = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            std::fs::write(place.path().join(name), name.repeat(5_000)).unwrap();
+        }
+        let scan = scan(
+            place.path(),
+            &ScanPolicy::default(),
+            Fingerprints::default(),
+            &(),
+        )
+        .unwrap();
+        let source = Source::scanned(place.path(), scan).unwrap();
+        let search = Search::new(&source, Effort::Fast, 2);
+        let index = |name: &str| {
+            let path = TreePath::new(name.as_bytes()).unwrap();
+            search.index(Some(&path)).unwrap()
+        };
+        let (a, b) = (index("a"), index("b"));
+        assert!(Arc::ptr_eq(&a, &index("a")) && Arc::ptr_eq(&b, &index("b")));
+        index("a");
+        index("c");
+        assert!(
+            Arc::ptr_eq(&a, &index("a")),
+            "of three the two latest are kept"
+        );
+        assert!(!Arc::ptr_eq(&b, &index("b")));
     }
 }
