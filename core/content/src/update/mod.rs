@@ -63,6 +63,16 @@ impl Coding {
     /// The least limit of an assignment's size.
     pub const SIZE_MIN: u64 = 256 << 10;
 
+    /// How many groups may be coded at a time, lest memory outgrow what planning may take: a coder
+    /// holds its tables and, if nothing compresses, a group.
+    pub fn coders_max(self) -> usize {
+        match self.effort {
+            Effort::Fast => 8,
+            Effort::Default => 3,
+            Effort::Max => 2,
+        }
+    }
+
     fn limits(self) -> Limits {
         let mut limits = match self.effort {
             Effort::Fast => Limits {
@@ -74,7 +84,7 @@ impl Coding {
             Effort::Default => Limits {
                 segment_new_max: 4 << 20,
                 segment_base_max: 16 << 20,
-                group_new_max: 32 << 20,
+                group_new_max: 64 << 20,
             },
             Effort::Max => Limits {
                 segment_new_max: 8 << 20,

@@ -43,7 +43,8 @@ pub struct Making<'k> {
     pub signing: Option<&'k SigningKey>,
     /// Who can read; with the randomness that makes each part's streams their own.
     pub sealing: Option<(&'k ContentKey, &'k dyn Fn() -> Salt)>,
-    /// How many threads; as many as the machine has unless said otherwise.
+    /// How many threads; as many as the machine has unless said otherwise, and in any case no more
+    /// than [`Coding::coders_max`].
     pub threads: Option<NonZeroUsize>,
     /// Is told of bytes of content that were coded, of how many.
     pub progress: &'k (dyn Fn(u64, u64) + Sync),
@@ -92,7 +93,8 @@ pub fn publish(
     let threads = making
         .threads
         .or_else(|| thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
+        .map_or(1, NonZeroUsize::get)
+        .min(making.coding.coders_max());
     let search = Search::new(base, making.coding.effort, threads);
     let hints = Hints {
         resemblances: search.resemblances(&goal, target)?,

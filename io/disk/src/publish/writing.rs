@@ -12,6 +12,9 @@ use super::{Making, PublishError};
 /// Room for the header and the block hashes of a part.
 const HEAD_LEN: u64 = 8 << 10;
 
+/// As much is made ready to be sent before it is written.
+const PIECE_LEN: usize = 1 << 20;
+
 pub(super) struct Parts<'m> {
     out: PathBuf,
     header: Header,
@@ -89,13 +92,15 @@ impl<'m> Parts<'m> {
             Some(part) => part,
             None => self.begin()?,
         };
-        if let Some(writer) = &mut part.writer {
-            writer.write(bytes, &mut self.sent);
+        for piece in bytes.chunks(PIECE_LEN) {
+            if let Some(writer) = &mut part.writer {
+                writer.write(piece, &mut self.sent);
+            }
+            let written = part.draft.file.write_all(&self.sent);
+            self.sent.clear();
+            written.map_err(|source| part.draft.failed(source))?;
         }
         part.len += bytes.len() as u64;
-        let written = part.draft.file.write_all(&self.sent);
-        self.sent.clear();
-        written.map_err(|source| part.draft.failed(source))?;
         self.open = Some(part);
         Ok(())
     }
