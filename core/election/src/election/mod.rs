@@ -198,7 +198,7 @@ impl Election {
                 silent_ms: u32::try_from(self.silent(now).as_millis()).unwrap_or(u32::MAX),
             },
             // Back from a pause, about to claim its office again.
-            Phase::Unknown { .. } if self.state.reigned.is_some() => Standing::Votes,
+            Phase::Unknown { .. } if self.is_back() => Standing::Votes,
             Phase::Unknown { .. } => Standing::Waits,
             _ => Standing::Votes,
         };
@@ -206,6 +206,12 @@ impl Election {
             obeyed: self.state.obeyed,
             standing,
         })
+    }
+
+    /// Did this node lead last, and does it want to go on?
+    fn is_back(&self) -> bool {
+        let led_last = self.state.reigned.is_some() && self.state.reigned == self.state.obeyed;
+        led_last && self.deadlines.get(Timer::Claim).is_some()
     }
 
     /// Something came from another node: this one is not deaf.

@@ -139,6 +139,7 @@ impl Election {
         self.send(To::Node(successor), last, out);
         out.push(Output::Told(Event::SteppedDown { to }));
         self.state.yields = true;
+        self.state.reigned = None;
         self.await_successor(now, to, out);
     }
 
@@ -185,7 +186,7 @@ impl Election {
 
     /// The leader answers the claim with its own (E14), and the vote decides.
     pub(super) fn preempt(&mut self, now: Time, out: &mut Outbox<Output>) {
-        if matches!(self.state.phase, Phase::Known(_)) {
+        if matches!(self.state.phase, Phase::Known(_)) && self.settings.is_candidate() {
             self.open_vote(now, out);
         }
     }

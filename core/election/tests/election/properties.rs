@@ -217,6 +217,11 @@ fn a_step_down_is_obeyed_within_two_heartbeats() {
         });
         assert!(took.is_some(), "seed {seed}");
         if network.links.loss_permille == 0 {
+            let deposed = |(_, _, event): &(_, _, Event)| matches!(event, Event::Deposed { .. });
+            assert!(
+                !network.told.iter().any(deposed),
+                "seed {seed}: it went by itself"
+            );
             assert!(took.unwrap() < 3 * MS, "seed {seed}: {took:?}");
             assert!(
                 network.claimants.len() <= 8 && network.multicasts == 2,
