@@ -1,0 +1,353 @@
+use std::ops::Range;
+use std::time::Duration;
+
+use bellwether_machine::Random;
+use bellwether_types::Time;
+
+use crate::process::{Address, Destination};
+use crate::scenario;
+
+/// What lies between the nodes: who hears whom, when, and how often.
+#[derive(Debug)]
+pub(crate) struct Network {
+    settings: scenario::Network,
+    ports: Vec<Port>,
+    segments: Vec<Segment>,
+    /// Draws each pair's own delay.
+    pairs: u64,
+    random: Random,
+}
+
+/// Where a node is connected.
+#[derive(Debug, Clone, Copy, Default)]
+struct Port {
+    segment: u32,
+    /// Cuts that keep back what the node sends, one bit each.
+    cut_from: u64,
+    /// Cuts that keep back what is sent to it. A datagram is kept back by a cut that has both.
+    cut_to: u64,
+    /// Faults that keep multicast away from it.
+    deaf: u32,
+}
+
+#[derive(Debug)]
+struct Segment {
+    nodes: Range<u32>,
+    cuts: u64,
+    loss_ppm: u32,
+    added: Duration,
+}
+
+/// What keeps some nodes from hearing others: what any of `from` sends does not come to any of `to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) from: Vec<u32>,
+    pub(crate) to: Vec<u32>,
+}
+
+/// A cut in force.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CutId {
+    segment: u32,
+    bit: u32,
+}
+
+/// The greatest datagram there is.
+const PAYLOAD_LEN_MAX: usize = 65_507;
+/// Headers of IPv4 and UDP.
+const HEADER_LEN: usize = 28;
+/// Header and checksum of Ethernet.
+const FRAME_LEN: usize = 18;
+
+impl Network {
+    /// `segments` are ranges of addresses that follow each other.
+    pub(crate) fn new(
+        settings: scenario::Network,
+        segments: &[Range<u32>],
+        mut random: Random,
+    ) -> Self {
+        let mut ports = Vec::new();
+        for (number, nodes) in segments.iter().enumerate() {
+            let port = Port {
+                segment: number as u32,
+                ..Port::default()
+            };
+            ports.extend(nodes.clone().map(|_| port));
+        }
+        let segments = segments.iter().map(|nodes| Segment {
+            nodes: nodes.clone(),
+            cuts: 0,
+            loss_ppm: 0,
+            added: Duration::ZERO,
+        });
+        Self {
+            settings,
+            ports,
+            segments: segments.collect(),
+            pairs: random.bits(),
+            random,
+        }
+    }
+
+    /// The segment of a node.
+    pub(crate) fn segment_of(&self, node: u32) -> u32 {
+        self.ports[node as usize].segment
+    }
+
+    /// The nodes of a segment.
+    pub(crate) fn nodes(&self, segment: u32) -> Range<u32> {
+        self.segments[segment as usize].nodes.clone()
+    }
+
+    /// Carries a datagram of `len` bytes: `deliver` is told who gets it, and when.
+    pub(crate) fn carry(
+        &mut self,
+        now: Time,
+        from: u32,
+        to: Destination,
+        len: usize,
+        mut deliver: impl FnMut(u32, Time),
+    ) {
+        if len > PAYLOAD_LEN_MAX {
+            return;
+        }
+        let port = self.ports[from as usize];
+        let nodes = self.nodes(port.segment);
+        let fragments = self.fragments(len);
+        match to {
+            Destination::All => {
+                let receivers = nodes.filter(|node| *node != from);
+                receivers.for_each(|node| {
+                    self.cross(now, from, port, node, true, fragments, &mut deliver)
+                });
+            }
+            Destination::One(Address(node)) if nodes.contains(&node) => {
+                self.cross(now, from, port, node, false, fragments, &mut deliver);
+            }
+            Destination::One(_) => {}
+        }
+    }
+
+    /// What a datagram of `len` bytes takes on the wire, with the headers of UDP, IPv4 and Ethernet for each fragment.
+    pub(crate) fn wire_len(&self, len: usize) -> usize {
+        let fragments = self.fragments(len);
+        let frame_min = 64;
+        (len + fragments * (HEADER_LEN + FRAME_LEN)).max(fragments * frame_min)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the inner loop of every run")]
+    fn cross(
+        &mut self,
+        now: Time,
+        from: u32,
+        port: Port,
+        to: u32,
+        multicast: bool,
+        fragments: usize,
+        deliver: &mut impl FnMut(u32, Time),
+    ) {
+        let target = self.ports[to as usize];
+        if port.cut_from & target.cut_to != 0 || (multicast && (target.deaf > 0 || port.deaf > 0)) {
+            return;
+        }
+        let segment = &self.segments[port.segment as usize];
+        let (loss_ppm, added) = (
+            segment.loss_ppm.max(self.settings.loss.ppm()),
+            segment.added,
+        );
+        if loss_ppm > 0 && (0..fragments).any(|_| self.random.chance(loss_ppm)) {
+            return;
+        }
+        let delay = self.delay(from, to) + added;
+        deliver(to, now + delay);
+        let duplicate_ppm = self.settings.duplicate.ppm();
+        if duplicate_ppm > 0 && self.random.chance(duplicate_ppm) {
+            let delay = self.delay(from, to) + added;
+            deliver(to, now + delay);
+        }
+    }
+
+    fn delay(&mut self, from: u32, to: u32) -> Duration {
+        let settings = &self.settings;
+        let pair = u64::from(from) << 32 | u64::from(to);
+        let own = settings.delay.draw(&mut Random::new(self.pairs ^ pair));
+        let delay = own + self.random.span(settings.jitter.0);
+        if settings.reorder > scenario::Percent::ZERO && self.random.chance(settings.reorder.ppm())
+        {
+            let held_max = 10 * (settings.delay.max.0 + settings.jitter.0);
+            return delay + self.random.span(held_max);
+        }
+        delay
+    }
+
+    fn fragments(&self, len: usize) -> usize {
+        let room = usize::from(self.settings.mtu) - HEADER_LEN;
+        len.div_ceil(room).max(1)
+    }
+
+    /// Puts a cut in force; nothing happens when too many are already.
+    pub(crate) fn cut(&mut self, segment: u32, cut: &Cut) -> Option<CutId> {
+        let cuts = &mut self.segments[segment as usize].cuts;
+        let bit = cuts.trailing_ones();
+        if bit == u64::BITS {
+            return None;
+        }
+        *cuts |= 1 << bit;
+        for node in &cut.from {
+            self.ports[*node as usize].cut_from |= 1 << bit;
+        }
+        for node in &cut.to {
+            self.ports[*node as usize].cut_to |= 1 << bit;
+        }
+        Some(CutId { segment, bit })
+    }
+
+    /// Ends a cut.
+    pub(crate) fn mend(&mut self, cut: CutId) {
+        let segment = &mut self.segments[cut.segment as usize];
+        let others = !(1 << cut.bit);
+        segment.cuts &= others;
+        for node in segment.nodes.clone() {
+            let port = &mut self.ports[node as usize];
+            port.cut_from &= others;
+            port.cut_to &= others;
+        }
+    }
+
+    /// Keeps multicast away from a node, or no longer. Faults may overlap.
+    pub(crate) fn deafen(&mut self, node: u32, deaf: bool) {
+        let count = &mut self.ports[node as usize].deaf;
+        *count = if deaf { *count + 1 } else { *count - 1 };
+    }
+
+    /// From now on at least so many of a segment's datagrams are lost.
+    pub(crate) fn lose(&mut self, segment: u32, loss_ppm: u32) {
+        self.segments[segment as usize].loss_ppm = loss_ppm;
+    }
+
+    /// From now on a segment's datagrams take so much longer.
+    pub(crate) fn slow(&mut self, segment: u32, added: Duration) {
+        self.segments[segment as usize].added = added;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Between, Percent, Span};
+
+    fn network(settings: scenario::Network) -> Network {
+        Network::new(settings, &[0..4, 4..6], Random::new(1))
+    }
+
+    fn heard(network: &mut Network, from: u32, to: Destination) -> Vec<u32> {
+        let mut heard = Vec::new();
+        network.carry(Time::ZERO, from, to, 100, |node, _| heard.push(node));
+        heard
+    }
+
+    #[test]
+    fn multicast_reaches_all_others_of_the_segment_and_nobody_else() {
+        let mut network = network(scenario::Network::default());
+        assert_eq!(heard(&mut network, 1, Destination::All), [0, 2, 3]);
+        assert_eq!(heard(&mut network, 5, Destination::All), [4]);
+        assert_eq!(heard(&mut network, 1, Destination::One(Address(3))), [3]);
+        assert!(heard(&mut network, 1, Destination::One(Address(4))).is_empty());
+    }
+
+    #[test]
+    fn cuts_overlap_and_keep_back_one_direction_each() {
+        let mut network = network(scenario::Network::default());
+        let one_way = network
+            .cut(
+                0,
+                &Cut {
+                    from: vec![0],
+                    to: vec![1, 2],
+                },
+            )
+            .unwrap();
+        let other = network
+            .cut(
+                0,
+                &Cut {
+                    from: vec![0, 1],
+                    to: vec![2],
+                },
+            )
+            .unwrap();
+        assert_eq!(heard(&mut network, 0, Destination::All), [3]);
+        assert_eq!(heard(&mut network, 1, Destination::All), [0, 3]);
+        assert_eq!(heard(&mut network, 2, Destination::All), [0, 1, 3]);
+        network.mend(one_way);
+        assert_eq!(heard(&mut network, 0, Destination::All), [1, 3]);
+        network.mend(other);
+        assert_eq!(heard(&mut network, 0, Destination::All), [1, 2, 3]);
+    }
+
+    #[test]
+    fn the_deaf_hear_unicast() {
+        let mut network = network(scenario::Network::default());
+        network.deafen(2, true);
+        assert_eq!(heard(&mut network, 0, Destination::All), [1, 3]);
+        assert_eq!(heard(&mut network, 0, Destination::One(Address(2))), [2]);
+        network.deafen(2, false);
+        assert_eq!(heard(&mut network, 0, Destination::All), [1, 2, 3]);
+    }
+
+    #[test]
+    fn loss_strikes_every_fragment_and_each_receiver_for_itself() {
+        let settings = scenario::Network {
+            loss: Percent::from_ppm(100_000),
+            ..scenario::Network::default()
+        };
+        let mut network = network(settings);
+        let mut arrived = |len| {
+            let mut arrived = [0_u32; 4];
+            for _ in 0..10_000 {
+                network.carry(Time::ZERO, 0, Destination::All, len, |node, _| {
+                    arrived[node as usize] += 1
+                });
+            }
+            arrived
+        };
+        let near = |expected: u32| move |count: &u32| count.abs_diff(expected) < 150;
+        assert!(arrived(1_472)[1..].iter().all(near(9_000)));
+        assert!(arrived(1_473)[1..].iter().all(near(8_100)));
+        assert_eq!(arrived(70_000), [0; 4]);
+    }
+
+    #[test]
+    fn each_pair_has_its_own_delay_and_jitter_comes_on_top() {
+        let millis = Span::from_millis;
+        let settings = scenario::Network {
+            delay: Between {
+                min: millis(10),
+                max: millis(50),
+            },
+            jitter: millis(1),
+            ..scenario::Network::default()
+        };
+        let mut network = network(settings);
+        let mut delays = Vec::new();
+        for to in [1, 2, 3, 1, 2, 3] {
+            network.carry(Time::ZERO, 0, Destination::One(Address(to)), 10, |_, at| {
+                delays.push(at.as_nanos() / 1_000_000);
+            });
+        }
+        assert!(
+            delays.iter().all(|delay| (10..=51).contains(delay)),
+            "{delays:?}"
+        );
+        assert!(
+            (0..3).all(|pair| delays[pair].abs_diff(delays[pair + 3]) <= 1),
+            "{delays:?}"
+        );
+        assert!(
+            delays[..3]
+                .iter()
+                .any(|delay| delay.abs_diff(delays[0]) > 2),
+            "{delays:?}"
+        );
+    }
+}

@@ -1,0 +1,304 @@
+use std::ops::Range;
+use std::time::Duration;
+
+use bellwether_machine::Random;
+use bellwether_types::Time;
+
+use crate::clock::Clock;
+use crate::network::Cut;
+use crate::scenario::{DiskFate, FaultKind, Percent, Rule, Scenario, Who};
+
+/// One run, drawn from a scenario by a seed: everything but what happens.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// The scenario with what the seed chose of it.
+    pub(crate) scenario: Scenario,
+    pub(crate) segments: Vec<Range<u32>>,
+    pub(crate) nodes: Vec<NodePlan>,
+    pub(crate) faults: Vec<Fault>,
+    /// When the last disturbance is over.
+    pub(crate) quiet_at: Time,
+}
+
+#[derive(Debug)]
+pub(crate) struct NodePlan {
+    pub(crate) clock: Clock,
+    pub(crate) priority: u32,
+    /// When it first starts, if ever.
+    pub(crate) start: Option<Time>,
+}
+
+/// One disturbance.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// Its number in the plan before any were left out.
+    pub(crate) number: u32,
+    pub(crate) at: Time,
+    pub(crate) lasts: Duration,
+    pub(crate) segment: u32,
+    pub(crate) blow: Blow,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Blow {
+    Crash {
+        who: Target,
+        wiped: bool,
+    },
+    /// Who is struck dies after some more outputs; if there is nobody to strike, the leader dies now and whoever is the
+    /// first after him to do so many outputs, which is in the middle of taking over.
+    CrashMidway {
+        who: Option<Target>,
+        outputs: u32,
+        down: Duration,
+        wiped: bool,
+    },
+    Blackout {
+        wiped: bool,
+    },
+    Pause {
+        who: Target,
+    },
+    Cut(Vec<Cut>),
+    Deaf {
+        who: Target,
+    },
+    Loss {
+        ppm: u32,
+    },
+    Delay {
+        added: Duration,
+    },
+    StepDown,
+    Leave {
+        who: Target,
+    },
+    Forge {
+        rate: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    Node(u32),
+    /// Who leads when it happens.
+    Leader,
+}
+
+/// What is left out of a plan, to find out what a failure needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reduction {
+    /// The only faults that happen, by number; all, if none is given.
+    pub faults: Option<Vec<u32>>,
+    /// Nodes that never start.
+    pub without: Vec<u32>,
+}
+
+/// Faults that one run may have.
+const FAULTS_MAX: usize = 1_000_000;
+
+impl Plan {
+    pub(crate) fn draw(scenario: &Scenario, seed: u64, reduction: &Reduction) -> Self {
+        let mut random = Random::new(seed);
+        let scenario = if scenario.swarm {
+            swarm(scenario, &mut random)
+        } else {
+            scenario.clone()
+        };
+        let segments = segments(&scenario);
+        let nodes = nodes(&scenario, &mut random, reduction);
+        let mut faults = faults(&scenario, &segments, &mut random);
+        if let Some(kept) = &reduction.faults {
+            faults.retain(|fault| kept.contains(&fault.number));
+        }
+        let started = Time::ZERO + scenario.start.0;
+        let quiet_at = faults.iter().map(Fault::end).fold(started, Time::max);
+        Self {
+            seed,
+            scenario,
+            segments,
+            nodes,
+            faults,
+            quiet_at,
+        }
+    }
+}
+
+impl Fault {
+    /// When nothing of it is left.
+    fn end(&self) -> Time {
+        let down = if let Blow::CrashMidway { down, .. } = self.blow {
+            down
+        } else {
+            Duration::ZERO
+        };
+        self.at + self.lasts + down
+    }
+}
+
+/// What a seed chooses of a scenario: testing with everything at once finds less, because faults hide each other.
+fn swarm(scenario: &Scenario, random: &mut Random) -> Scenario {
+    let mut chosen = scenario.clone();
+    let per_segment = scenario.nodes / scenario.segments;
+    chosen.nodes = scenario.segments * (1 + random.below(per_segment.into()) as u32);
+    chosen.faults.retain(|_, _| random.chance(500_000));
+    for rule in chosen.faults.values_mut() {
+        let slower = 1 << random.below(3);
+        let rule: &mut Rule = rule.as_mut();
+        rule.every.min.0 *= slower;
+        rule.every.max.0 *= slower;
+    }
+    let network = &mut chosen.network;
+    let drift = &mut chosen.machine.drift;
+    for share in [
+        &mut network.loss,
+        &mut network.duplicate,
+        &mut network.reorder,
+        drift,
+    ] {
+        if random.chance(500_000) {
+            *share = Percent::ZERO;
+        }
+    }
+    chosen.equal_priorities |= random.chance(200_000);
+    chosen
+}
+
+fn segments(scenario: &Scenario) -> Vec<Range<u32>> {
+    let boundary = |number: u32| {
+        (u64::from(number) * u64::from(scenario.nodes) / u64::from(scenario.segments)) as u32
+    };
+    (0..scenario.segments)
+        .map(|number| boundary(number)..boundary(number + 1))
+        .collect()
+}
+
+fn nodes(scenario: &Scenario, random: &mut Random, reduction: &Reduction) -> Vec<NodePlan> {
+    let drift = i64::from(scenario.machine.drift.ppm());
+    let hour = Duration::from_secs(3_600);
+    let node = |address| {
+        let gain = random.below(2 * drift as u64 + 1) as i64 - drift;
+        let priority = random.below(1_000) as u32;
+        let start = Time::ZERO + random.span(scenario.start.0);
+        NodePlan {
+            clock: Clock::new(Time::ZERO + random.span(hour), gain as i32),
+            priority: if scenario.equal_priorities {
+                100
+            } else {
+                priority
+            },
+            start: (!reduction.without.contains(&address)).then_some(start),
+        }
+    };
+    (0..scenario.nodes).map(node).collect()
+}
+
+fn faults(scenario: &Scenario, segments: &[Range<u32>], random: &mut Random) -> Vec<Fault> {
+    let begin = Time::ZERO + scenario.start.0;
+    let end = begin + scenario.troubled.0;
+    let mut faults = Vec::new();
+    for (segment, nodes) in segments.iter().enumerate() {
+        for (kind, rule) in &scenario.faults {
+            // Each rule has randomness of its own, so that one rule more does not change the others.
+            let mut random = Random::new(random.bits());
+            let mut at = begin;
+            while faults.len() < FAULTS_MAX {
+                at += rule.get_ref().every.draw(&mut random);
+                if at >= end {
+                    break;
+                }
+                faults.push(Fault {
+                    number: 0,
+                    at,
+                    lasts: rule.get_ref().lasts.draw_evenly(&mut random),
+                    segment: segment as u32,
+                    blow: blow(*kind, rule.get_ref(), nodes, &mut random),
+                });
+            }
+        }
+    }
+    faults.sort_by_key(|fault| fault.at);
+    for (number, fault) in faults.iter_mut().enumerate() {
+        fault.number = number as u32;
+    }
+    faults
+}
+
+fn blow(kind: FaultKind, rule: &Rule, nodes: &Range<u32>, random: &mut Random) -> Blow {
+    let node = nodes.start + random.below(nodes.len() as u64) as u32;
+    let who = match rule.who {
+        Who::Leader => Target::Leader,
+        Who::Either if random.chance(500_000) => Target::Leader,
+        Who::Either | Who::Anyone => Target::Node(node),
+    };
+    let wiped = match rule.disk {
+        DiskFate::Kept => false,
+        DiskFate::Wiped => true,
+        DiskFate::Either => random.chance(300_000),
+    };
+    match kind {
+        FaultKind::Crash => Blow::Crash { who, wiped },
+        FaultKind::CrashMidway => {
+            let who = random.chance(500_000).then_some(who);
+            let outputs = random.below(if who.is_some() { 8 } else { 4 }) as u32;
+            let down = rule.lasts.draw_evenly(random);
+            Blow::CrashMidway {
+                who,
+                outputs,
+                down,
+                wiped,
+            }
+        }
+        FaultKind::Blackout => Blow::Blackout { wiped },
+        FaultKind::Pause => Blow::Pause { who },
+        FaultKind::Partition => {
+            let [from, to] = shares(nodes, random);
+            let back = Cut {
+                from: to.clone(),
+                to: from.clone(),
+            };
+            Blow::Cut(vec![Cut { from, to }, back])
+        }
+        FaultKind::OneWay => {
+            let [from, to] = shares(nodes, random);
+            Blow::Cut(vec![Cut { from, to }])
+        }
+        FaultKind::Bridge => {
+            let [from, to, _] = shares(nodes, random);
+            let back = Cut {
+                from: to.clone(),
+                to: from.clone(),
+            };
+            Blow::Cut(vec![Cut { from, to }, back])
+        }
+        FaultKind::Deaf => Blow::Deaf { who },
+        FaultKind::Loss => Blow::Loss {
+            ppm: rule.percent.unwrap_or_default().ppm(),
+        },
+        FaultKind::Delay => Blow::Delay {
+            added: rule.added.unwrap_or_default().draw(random),
+        },
+        FaultKind::StepDown => Blow::StepDown,
+        FaultKind::Leave => Blow::Leave { who },
+        FaultKind::Forge => Blow::Forge {
+            rate: rule.rate.unwrap_or(1),
+        },
+    }
+}
+
+/// Deals the nodes out at random; of all sizes of shares, not only of equal ones.
+fn shares<const N: usize>(nodes: &Range<u32>, random: &mut Random) -> [Vec<u32>; N] {
+    let mut shares = [const { Vec::new() }; N];
+    let first_ppm = 100_000 + random.below(800_000) as u32;
+    for node in nodes.clone() {
+        let others = N as u64 - 1;
+        let share = if random.chance(first_ppm) {
+            0
+        } else {
+            1 + random.below(others) as usize
+        };
+        shares[share].push(node);
+    }
+    shares
+}

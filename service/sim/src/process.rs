@@ -1,0 +1,224 @@
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+
+use bellwether_machine::Machine;
+use bellwether_types::{Epoch, Incarnation, NodeId, Time};
+use serde::Serialize;
+
+use crate::scenario::Protocol;
+
+/// What runs on a simulated node: a machine that takes datagrams and gives datagrams.
+///
+/// A crash drops it; a restart makes a new one from what it had persisted, or from nothing.
+pub trait Process: Machine<Input = Input, Output = Output<Self::Disk>> + Sized {
+    /// All that a node keeps on its disk.
+    type Disk: Clone;
+    /// What all nodes of a run have in common, made once.
+    type Common;
+
+    /// Makes what the nodes of a run have in common.
+    fn common(protocol: &Protocol, seed: u64) -> Self::Common;
+
+    /// Starts on a node whose clock shows `now`, and says what was made durable before that: who the node is and how
+    /// often it started.
+    fn start(now: Time, birth: Birth<'_, Self>) -> (Self, Self::Disk);
+
+    /// What can be seen of it from outside; asked for after each input, so it must be cheap.
+    fn view(&self) -> View;
+}
+
+/// Where and as what a process starts.
+pub struct Birth<'a, P: Process> {
+    /// What all nodes of the run have in common.
+    pub common: &'a P::Common,
+    /// The address of the node.
+    pub node: Address,
+    /// The addresses of its segment, itself among them.
+    pub segment: Range<u32>,
+    /// How often the node was started before.
+    pub starts: u64,
+    /// How fit it is to lead.
+    pub priority: u32,
+    /// What it finds on its disk.
+    pub disk: Option<P::Disk>,
+    /// The seed of its randomness, another one at each start.
+    pub seed: u64,
+}
+
+/// A node's address: its number in the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(pub u32);
+
+/// What a process is given.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// The process has started; this comes before everything else.
+    Start,
+    /// A datagram came.
+    Datagram(Rc<Datagram>),
+    /// Time has passed.
+    Wake,
+    /// The operator wants something.
+    Order(Order),
+}
+
+/// What an operator wants of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Give up office.
+    StepDown,
+    /// Say farewell; the process is stopped a moment later.
+    Leave,
+}
+
+/// What a process wants done.
+#[derive(Debug, Clone)]
+pub enum Output<D> {
+    /// Make this durable, in place of what was, before anything that comes after it.
+    Persist(D),
+    /// Send a datagram.
+    Send {
+        /// To whom.
+        to: Destination,
+        /// What it is, for the statistics alone.
+        kind: Kind,
+        /// What goes over the wire.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Who is to get a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination {
+    /// Every other node of the segment, by multicast.
+    All,
+    /// One node.
+    One(Address),
+}
+
+/// What a datagram is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A leader's heartbeat.
+    Alive,
+    /// A claim.
+    Claim,
+    /// A question to the leader, or its answer.
+    Probe,
+    /// A registration with the leader.
+    Registration,
+    /// Anything else.
+    Other,
+}
+
+/// A datagram on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// The address it claims to come from.
+    pub from: Address,
+    /// Whether it came by multicast.
+    pub multicast: bool,
+    /// What it says.
+    pub bytes: Vec<u8>,
+}
+
+/// What can be seen of a process from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The node.
+    pub id: NodeId,
+    /// The start.
+    pub incarnation: Incarnation,
+    /// Where it stands in the election.
+    pub phase: Phase,
+    /// The highest epoch it obeyed since it started.
+    pub obeyed: Option<Epoch>,
+    /// What it knows of the segment, once it knows something.
+    pub state: Option<SegmentState>,
+}
+
+/// What a node knows of its segment, in brief.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentState {
+    /// How many members it counts.
+    pub members: u32,
+    /// Equal for equal states only.
+    pub digest: u64,
+}
+
+/// The five states of an election (ELECT-20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Somebody leads.
+    Known,
+    /// Nobody is known to lead.
+    Unknown,
+    /// It has claimed.
+    Voting,
+    /// A better one has claimed.
+    Conceding,
+    /// It leads.
+    Leading,
+}
+
+impl View {
+    /// The reign under which the node lives now, if it knows one.
+    pub fn reign(&self) -> Option<Epoch> {
+        let settled = matches!(self.phase, Phase::Known | Phase::Leading);
+        self.obeyed.filter(|_| settled)
+    }
+
+    /// The reign in which the node leads.
+    pub fn leads(&self) -> Option<Epoch> {
+        self.obeyed.filter(|_| self.phase == Phase::Leading)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alive => "heartbeats",
+            Self::Claim => "claims",
+            Self::Probe => "probes and answers",
+            Self::Registration => "registrations",
+            Self::Other => "others",
+        })
+    }
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match self.phase {
+            Phase::Known => "leader known",
+            Phase::Unknown => "leader unknown",
+            Phase::Voting => "voting open",
+            Phase::Conceding => "concession",
+            Phase::Leading => "leader is me",
+        };
+        f.write_str(phase)?;
+        if let Some(epoch) = self.obeyed {
+            write!(f, ", epoch {epoch}")?;
+        }
+        if let Some(state) = self.state {
+            write!(
+                f,
+                ", {} members ({:08x})",
+                state.members,
+                state.digest >> 32
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl<P: Process> fmt::Debug for Birth<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Birth")
+            .field("node", &self.node)
+            .field("starts", &self.starts)
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,125 @@
+use std::fmt;
+
+use bellwether_types::{Epoch, Time};
+
+/// What must hold at every moment, or must come true in time; each names what broke it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Property {
+    /// Whoever leads does so in a reign of its own.
+    ForeignReign(Epoch),
+    /// No two leaders, and no two starts of one leader, share a reign (ELECT-34).
+    SharedReign(Epoch),
+    /// The reign that a node obeys never gets lower.
+    ReignFell {
+        /// What it obeyed.
+        from: Epoch,
+        /// What it obeys.
+        to: Option<Epoch>,
+    },
+    /// A node that starts again is a later incarnation of itself.
+    OldIncarnation,
+    /// A process comes to rest.
+    Spinning,
+    /// A process does not panic.
+    Panicked(String),
+    /// When all is quiet a segment settles in time; this is what it still lacked.
+    Unsettled(Lack),
+    /// When it has settled and all is quiet, it stays so; this is what it lost.
+    Restless(Lack),
+    /// The best of the candidates leads.
+    NotTheBest {
+        /// Who leads.
+        leader: u32,
+        /// Who should.
+        best: u32,
+    },
+}
+
+/// What a segment lacks that has not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Nobody leads.
+    Leader,
+    /// Several lead.
+    OneLeader,
+    /// Some do not obey it.
+    Obedience,
+    /// Some know another state than others.
+    EqualStates,
+    /// Some members are missing, or dead ones are counted.
+    Members,
+}
+
+/// A broken property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// When.
+    pub at: Time,
+    /// Where.
+    pub segment: u32,
+    /// By whom, if by one.
+    pub node: Option<u32>,
+    /// Which.
+    pub property: Property,
+}
+
+impl Broken {
+    /// The same property in another run, whatever the details.
+    pub(crate) fn resembles(&self, other: &Self) -> bool {
+        std::mem::discriminant(&self.property) == std::mem::discriminant(&other.property)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} at {}, segment {}",
+            self.property, self.at, self.segment
+        )?;
+        self.node.map_or(Ok(()), |node| write!(f, ", node {node}"))
+    }
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForeignReign(epoch) => write!(f, "a node leads in another's reign, {epoch}"),
+            Self::SharedReign(epoch) => write!(f, "the reign {epoch} was led twice"),
+            Self::ReignFell { from, to: Some(to) } => {
+                write!(f, "a node obeyed {from} and now obeys {to}")
+            }
+            Self::ReignFell { from, to: None } => {
+                write!(f, "a node obeyed {from} and has forgotten it")
+            }
+            Self::OldIncarnation => write!(
+                f,
+                "a node started again under an incarnation it had already"
+            ),
+            Self::Spinning => write!(
+                f,
+                "a process is woken again and again and lets its deadline stand"
+            ),
+            Self::Panicked(message) => write!(f, "a process panicked: {message}"),
+            Self::Unsettled(lack) => write!(f, "a segment did not settle in time: {lack}"),
+            Self::Restless(lack) => {
+                write!(f, "a settled segment changed though all was quiet: {lack}")
+            }
+            Self::NotTheBest { leader, best } => {
+                write!(f, "node {leader} leads and {best} has the highest priority")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Leader => "nobody leads",
+            Self::OneLeader => "several lead",
+            Self::Obedience => "not all obey the leader",
+            Self::EqualStates => "not all know the same state of the segment",
+            Self::Members => "members are missing, or dead ones counted",
+        })
+    }
+}

@@ -1,0 +1,454 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bellwether_machine::{Outbox, Random};
+use bellwether_types::Time;
+
+use crate::forgery::Forger;
+use crate::network::Network;
+use crate::plan::Plan;
+use crate::process::{
+    Address, Birth, Datagram, Destination, Input, Kind, Order, Output, Process, View,
+};
+use crate::property::Property;
+use crate::queue::Queue;
+use crate::strike::Undo;
+use crate::trace::Trace;
+use crate::watch::Watch;
+
+/// All nodes of a run, the network between them, and what is to happen to them.
+pub(crate) struct World<P: Process> {
+    pub(crate) plan: Plan,
+    pub(crate) now: Time,
+    pub(crate) nodes: Vec<Node<P>>,
+    pub(crate) network: Network,
+    pub(crate) forger: Forger,
+    pub(crate) watch: Watch,
+    pub(crate) trace: Trace,
+    pub(crate) random: Random,
+    common: P::Common,
+    queue: Queue<Event>,
+    outbox: Outbox<Output<P::Disk>>,
+    /// Of each fault that is going on what ends it.
+    pub(crate) undo: BTreeMap<u32, Undo>,
+    /// The node that an input was last given to.
+    current: u32,
+    events: u64,
+    ended: bool,
+}
+
+/// A node: what stays when its process is gone, and the process.
+pub(crate) struct Node<P: Process> {
+    pub(crate) process: Option<P>,
+    disk: Option<P::Disk>,
+    /// On its way to the disk; the process waits for it.
+    writing: Option<P::Disk>,
+    /// What waits for the disk behind that.
+    waiting: VecDeque<Output<P::Disk>>,
+    /// What came while the process was stopped or waited.
+    inbox: VecDeque<Input>,
+    busy_until: Time,
+    /// When it is going to be woken; others that are still in the queue are void.
+    wake: Option<Time>,
+    /// When set, the process crashes after some more outputs.
+    pub(crate) fuse: Option<Fuse>,
+    pub(crate) view: Option<View>,
+    starts: u64,
+    /// Wake-ups in a row that left a deadline due.
+    spins: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fuse {
+    pub(crate) outputs: u32,
+    /// How long the node stays dead then.
+    pub(crate) down: Duration,
+    pub(crate) wiped: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Deliver {
+        to: u32,
+        datagram: Rc<Datagram>,
+    },
+    Wake(u32),
+    /// A process may go on after a stop or a wait for its disk.
+    Resume(u32),
+    Start(u32),
+    Stop(u32),
+    Strike(u32),
+    Lift(u32),
+    Forge(u32),
+    /// The last disturbance is over.
+    Quiet,
+    /// By now all must have settled.
+    Deadline,
+    End,
+}
+
+/// Datagrams that a socket keeps for a process that does not read them.
+const INBOX_LEN_MAX: usize = 1_024;
+/// Wake-ups in a row that leave a deadline due, after which a process counts as spinning.
+const SPINS_MAX: u32 = 1_000;
+/// A process is woken up to this much late, as by a busy scheduler.
+const LATENESS_MAX: Duration = Duration::from_micros(200);
+
+impl<P: Process> World<P> {
+    pub(crate) fn new(plan: Plan, with_story: bool) -> Self {
+        let mut random = Random::new(!plan.seed);
+        let network = Network::new(
+            plan.scenario.network,
+            &plan.segments,
+            Random::new(random.bits()),
+        );
+        let mut queue = Queue::new();
+        for (address, node) in plan.nodes.iter().enumerate() {
+            if let Some(start) = node.start {
+                queue.push(start, Event::Start(address as u32));
+            }
+        }
+        for (index, fault) in plan.faults.iter().enumerate() {
+            queue.push(fault.at, Event::Strike(index as u32));
+        }
+        queue.push(plan.quiet_at, Event::Quiet);
+        queue.push(
+            plan.quiet_at + plan.scenario.expect.settled.0,
+            Event::Deadline,
+        );
+        Self {
+            now: Time::ZERO,
+            nodes: plan.nodes.iter().map(|_| Node::new()).collect(),
+            network,
+            forger: Forger::new(&plan, Random::new(random.bits())),
+            watch: Watch::new(&plan),
+            trace: Trace::new(with_story),
+            common: P::common(&plan.scenario.protocol, plan.seed),
+            queue,
+            outbox: Outbox::new(),
+            undo: BTreeMap::new(),
+            random,
+            plan,
+            current: 0,
+            events: 0,
+            ended: false,
+        }
+    }
+
+    /// Lets the next thing happen; false when nothing more does.
+    pub(crate) fn step(&mut self) -> bool {
+        if self.ended || self.watch.broken().is_some() {
+            return false;
+        }
+        let Some((now, event)) = self.queue.pop() else {
+            return false;
+        };
+        self.now = now;
+        self.events += 1;
+        match event {
+            Event::Deliver { to, datagram } => {
+                self.trace.record(now, to, b'd', &[]);
+                self.feed(to, Input::Datagram(datagram));
+            }
+            Event::Wake(node) => self.wake(node),
+            Event::Resume(node) => self.resume(node),
+            Event::Start(node) => self.start(node),
+            Event::Stop(node) => self.crash(node, false),
+            Event::Strike(index) => self.strike(index),
+            Event::Lift(index) => self.lift(index),
+            Event::Forge(index) => self.forge(index),
+            Event::Quiet => self.watch.quiet(now),
+            Event::Deadline => self.watch.deadline(now),
+            Event::End => self.ended = self.watch.is_over(now),
+        }
+        if let Some(end) = self.watch.take_end() {
+            self.queue.push(end, Event::End);
+        }
+        true
+    }
+
+    pub(crate) fn at(&mut self, at: Time, event: Event) {
+        self.queue.push(at, event);
+    }
+
+    /// A property of the run as a whole broke.
+    pub(crate) fn fail(&mut self, property: Property) {
+        self.watch.fail(self.now, self.current, property);
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub(crate) fn start(&mut self, address: u32) {
+        let node = &mut self.nodes[address as usize];
+        let plan = &self.plan.nodes[address as usize];
+        if node.process.is_some() {
+            return;
+        }
+        let birth = Birth {
+            common: &self.common,
+            node: Address(address),
+            segment: self.network.nodes(self.network.segment_of(address)),
+            starts: node.starts,
+            priority: plan.priority,
+            disk: node.disk.clone(),
+            seed: self.random.bits(),
+        };
+        node.starts += 1;
+        node.busy_until = self.now;
+        self.trace.record(self.now, address, b's', &[]);
+        let kept = if birth.disk.is_some() {
+            "its disk"
+        } else {
+            "an empty disk"
+        };
+        self.trace
+            .tell(self.now, || format!("{address} starts with {kept}"));
+        let (process, disk) = P::start(plan.clock.shows(self.now), birth);
+        node.process = Some(process);
+        node.disk = Some(disk);
+        self.watch.started(address);
+        self.feed(address, Input::Start);
+    }
+
+    /// The process is gone from one moment to the next, and with it all that was not yet durable.
+    pub(crate) fn crash(&mut self, address: u32, wiped: bool) {
+        let written = self.random.chance(500_000);
+        let node = &mut self.nodes[address as usize];
+        if node.process.take().is_none() {
+            return;
+        }
+        if let Some(value) = node.writing.take().filter(|_| written) {
+            node.disk = Some(value);
+        }
+        if wiped {
+            node.disk = None;
+        }
+        node.waiting.clear();
+        node.inbox.clear();
+        node.wake = None;
+        node.fuse = None;
+        self.trace.record(self.now, address, b'x', &[wiped.into()]);
+        self.trace.tell(self.now, || format!("{address} dies"));
+        let view = self.nodes[address as usize].view.take();
+        self.watch.died(self.now, address, view);
+    }
+
+    /// The process does nothing until then; what comes waits for it.
+    pub(crate) fn pause(&mut self, address: u32, until: Time) {
+        let node = &mut self.nodes[address as usize];
+        if node.process.is_some() && until > node.busy_until {
+            node.busy_until = until;
+            self.queue.push(until, Event::Resume(address));
+        }
+    }
+
+    pub(crate) fn feed(&mut self, address: u32, input: Input) {
+        let node = &mut self.nodes[address as usize];
+        let Some(process) = &mut node.process else {
+            return;
+        };
+        if node.busy_until > self.now || !node.waiting.is_empty() || !node.inbox.is_empty() {
+            if node.inbox.len() < INBOX_LEN_MAX {
+                node.inbox.push_back(input);
+            }
+            return;
+        }
+        self.current = address;
+        let shown = self.plan.nodes[address as usize].clock.shows(self.now);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        process.handle(shown, input, &mut outbox);
+        let mut outputs = outbox.drain();
+        while let Some(output) = outputs.next() {
+            if !self.perform(address, output) {
+                // The process crashed, or waits for its disk.
+                let node = &mut self.nodes[address as usize];
+                if node.process.is_some() {
+                    node.waiting.extend(&mut outputs);
+                }
+                break;
+            }
+        }
+        drop(outputs);
+        self.outbox = outbox;
+        self.observe(address);
+    }
+
+    /// Does what a process wants done; false if it cannot go on for now.
+    fn perform(&mut self, address: u32, output: Output<P::Disk>) -> bool {
+        let node = &mut self.nodes[address as usize];
+        match &mut node.fuse {
+            Some(fuse) if fuse.outputs == 0 => {
+                let fuse = *fuse;
+                self.burn(address, fuse);
+                return false;
+            }
+            Some(fuse) => fuse.outputs -= 1,
+            None => {}
+        }
+        match output {
+            Output::Persist(value) => {
+                let wait = self.plan.scenario.machine.disk.draw(&mut self.random);
+                self.trace.record(self.now, address, b'p', &[]);
+                if wait.is_zero() {
+                    node.disk = Some(value);
+                    return true;
+                }
+                node.writing = Some(value);
+                let until = self.now + wait;
+                self.pause(address, until);
+                false
+            }
+            Output::Send { to, kind, bytes } => {
+                self.send(address, to, kind, bytes);
+                true
+            }
+        }
+    }
+
+    fn send(&mut self, address: u32, to: Destination, kind: Kind, bytes: Vec<u8>) {
+        let multicast = to == Destination::All;
+        self.trace
+            .record(self.now, address, b'a' + kind as u8, &bytes);
+        let wire_len = self.network.wire_len(bytes.len());
+        self.watch
+            .sent(self.now, address, kind, multicast, wire_len);
+        let len = bytes.len();
+        let from = Address(address);
+        let datagram = Rc::new(Datagram {
+            from,
+            multicast,
+            bytes,
+        });
+        self.forger
+            .hears(self.network.segment_of(address), &datagram);
+        let queue = &mut self.queue;
+        self.network.carry(self.now, address, to, len, |to, at| {
+            let datagram = Rc::clone(&datagram);
+            queue.push(at, Event::Deliver { to, datagram });
+        });
+    }
+
+    fn wake(&mut self, address: u32) {
+        let node = &mut self.nodes[address as usize];
+        if node.wake != Some(self.now) {
+            return;
+        }
+        node.wake = None;
+        let due = node.process.as_ref().and_then(|process| process.wake_at());
+        let clock = &self.plan.nodes[address as usize].clock;
+        if due.is_some_and(|due| due <= clock.shows(self.now)) {
+            self.trace.record(self.now, address, b'w', &[]);
+            self.feed(address, Input::Wake);
+            self.check_progress(address);
+        } else {
+            self.set_wake(address);
+        }
+    }
+
+    fn check_progress(&mut self, address: u32) {
+        let shown = self.plan.nodes[address as usize].clock.shows(self.now);
+        let node = &mut self.nodes[address as usize];
+        let due = node.process.as_ref().and_then(|process| process.wake_at());
+        let stuck = due.is_some_and(|due| due <= shown) && node.busy_until <= self.now;
+        node.spins = if stuck { node.spins + 1 } else { 0 };
+        if node.spins > SPINS_MAX {
+            self.watch.fail(self.now, address, Property::Spinning);
+        }
+    }
+
+    /// A stopped process goes on: first with what it was doing, then with its timers and with what came, in either order.
+    fn resume(&mut self, address: u32) {
+        let node = &mut self.nodes[address as usize];
+        if node.process.is_none() || node.busy_until != self.now {
+            return;
+        }
+        if let Some(value) = node.writing.take() {
+            node.disk = Some(value);
+        }
+        self.trace.record(self.now, address, b'r', &[]);
+        while let Some(output) = self.nodes[address as usize].waiting.pop_front() {
+            if !self.perform(address, output) {
+                return;
+            }
+        }
+        let mut inbox = std::mem::take(&mut self.nodes[address as usize].inbox);
+        if self.random.chance(500_000) {
+            inbox.push_front(Input::Wake);
+        }
+        while let Some(input) = inbox.pop_front() {
+            self.feed(address, input);
+            let node = &mut self.nodes[address as usize];
+            if node.process.is_none() {
+                return;
+            }
+            if node.busy_until > self.now {
+                inbox.append(&mut node.inbox);
+                node.inbox = inbox;
+                return;
+            }
+        }
+        self.observe(address);
+    }
+
+    fn observe(&mut self, address: u32) {
+        let node = &mut self.nodes[address as usize];
+        let Some(process) = &node.process else {
+            return;
+        };
+        let view = Some(process.view());
+        if view != node.view {
+            let before = std::mem::replace(&mut node.view, view);
+            if let Some(view) = view {
+                self.trace
+                    .tell(self.now, || format!("{address} {:?}: {view}", view.id));
+                self.watch.changed(self.now, address, before, view);
+            }
+        }
+        self.set_wake(address);
+    }
+
+    fn set_wake(&mut self, address: u32) {
+        let node = &mut self.nodes[address as usize];
+        let Some(due) = node.process.as_ref().and_then(|process| process.wake_at()) else {
+            return;
+        };
+        let at = self.plan.nodes[address as usize]
+            .clock
+            .reaches(due)
+            .max(self.now);
+        if node.wake.is_none_or(|wake| wake > at + LATENESS_MAX) && node.busy_until <= self.now {
+            let at = at + self.random.span(LATENESS_MAX);
+            node.wake = Some(at);
+            self.queue.push(at, Event::Wake(address));
+        }
+    }
+
+    /// An operator wants something of a node.
+    pub(crate) fn order(&mut self, address: u32, order: Order) {
+        self.trace.record(self.now, address, b'o', &[order as u8]);
+        self.trace
+            .tell(self.now, || format!("{address} is ordered to {order:?}"));
+        self.feed(address, Input::Order(order));
+    }
+}
+
+impl<P: Process> Node<P> {
+    fn new() -> Self {
+        Self {
+            process: None,
+            disk: None,
+            writing: None,
+            waiting: VecDeque::new(),
+            inbox: VecDeque::new(),
+            busy_until: Time::ZERO,
+            wake: None,
+            fuse: None,
+            view: None,
+            starts: 0,
+            spins: 0,
+        }
+    }
+}
