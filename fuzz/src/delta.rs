@@ -1,6 +1,6 @@
 //! Segments of content: decoding what anybody may have written, and coding what anybody may have.
 
-use bellwether_delta::{Codec, Effort, GroupDecoder, GroupEncoder, Pair, match_segment};
+use bellwether_delta::{Codec, Effort, GroupDecoder, GroupEncoder, Matcher, Pair};
 use bellwether_kit::farm::noise;
 
 /// The bases that a segment may name.
@@ -66,7 +66,7 @@ pub(crate) fn code(input: &[u8]) {
         base_len: base.len() as u32,
     };
     let pairs = if choices & 64 == 0 { &[pair][..] } else { &[] };
-    let matches = match_segment(effort, base, new, pairs);
+    let matches = Matcher::new(effort).segment(base, new, pairs);
     let (mut encoder, mut decoder) = (GroupEncoder::new(codec), GroupDecoder::new(codec));
     // Twice: the second time with what the first one taught.
     for _ in 0..2 {
@@ -100,7 +100,7 @@ fn segments(effort: Effort, codec: Codec) -> Vec<u8> {
     for (base, index) in bases().iter().zip(0_u8..) {
         let new = [&base[base.len() / 3..], b"and something new", base].concat();
         let new = &new[..new.len().min(700)];
-        let matches = match_segment(effort, base, new, &[]);
+        let matches = Matcher::new(effort).segment(base, new, &[]);
         let mut payload = Vec::new();
         encoder.segment(base, new, &matches, &mut payload);
         bytes.push(index);
