@@ -20,7 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Network {
     now: Time,
     nodes: Vec<Node>,
-    queue: BinaryHeap<Reverse<(Time, u64, usize, Via, SocketAddr, Rc<[u8]>)>>,
+    queue: BinaryHeap<Reverse<Arrival>>,
     sequence: u64,
     /// Is multicast carried?
     multicast: bool,
@@ -28,6 +28,9 @@ struct Network {
     recorded: Vec<(SocketAddr, Rc<[u8]>)>,
     told: Vec<(usize, Event)>,
 }
+
+/// When, in which order of those that come together, at whom, how, from where, what.
+type Arrival = (Time, u64, usize, Via, SocketAddr, Rc<[u8]>);
 
 struct Node {
     segment: Option<Segment>,
@@ -130,7 +133,7 @@ impl Network {
         segment.handle(self.now, input, &mut out);
         for output in out.drain() {
             match output {
-                Output::Send { to, datagram } => self.send(index, to, datagram.into()),
+                Output::Send { to, datagram } => self.send(index, to, &datagram.into()),
                 Output::Persist(Kept::Election(memory)) => self.nodes[index].memory = memory,
                 Output::Persist(Kept::Membership(bytes)) => self.nodes[index].membership = bytes,
                 Output::Told(event) => self.told.push((index, event)),
@@ -139,7 +142,7 @@ impl Network {
         }
     }
 
-    fn send(&mut self, index: usize, to: SocketAddr, datagram: Rc<[u8]>) {
+    fn send(&mut self, index: usize, to: SocketAddr, datagram: &Rc<[u8]>) {
         self.recorded.push((address(index), datagram.clone()));
         for target in 0..self.nodes.len() {
             let via = match to.ip().is_multicast() {

@@ -97,9 +97,10 @@ fn a_file_over_4_gib_travels() {
     };
     let update = Update::plan(&base, &target, &Hints::NONE, coding).unwrap();
     assert_eq!(update.content_len(), LEN);
+    let mut coder = update.coder();
     let mut data = Vec::new();
     for group in 0..update.group_count() {
-        let Ok(bytes) = update.code_group(group, &large, &|_| {});
+        let Ok(bytes) = coder.group(group, &large, &|_| {});
         data.extend(bytes);
     }
     let mut header = Header::new(Action::Publish, Serial(1), Term(1));
