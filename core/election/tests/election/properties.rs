@@ -361,6 +361,15 @@ fn the_last_one_standing_leads_even_if_nobody_answers() {
     assert_eq!(network.agreed(), Some(0));
     network.run(60_000 * MS);
     assert_eq!(network.agreed(), Some(0));
+    let abstains = network
+        .told
+        .iter()
+        .filter(|(_, _, event)| matches!(event, Event::Abstains { .. }));
+    assert_eq!(
+        abstains.count(),
+        1,
+        "once it has found out that it is alone, it stays"
+    );
     for count in 2..6 {
         let mut network = Network::new(1, count, fast(), |index| index as u32);
         network.start_all();

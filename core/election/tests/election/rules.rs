@@ -346,6 +346,21 @@ fn the_silence_counts_from_the_last_heartbeat_that_a_neighbour_heard() {
     }
 }
 
+/// Some other one still hears the leader that we miss.
+#[test]
+fn a_leader_that_lives_for_a_neighbour_is_given_time_to_be_heard() {
+    for one in One::all() {
+        let mut one = one.unknown();
+        one.hear('a', reply(REIGN, 'l', Standing::Follows { silent_ms: 1 }));
+        assert!(
+            one.pass(one.timing().silence() - 2 * MS)
+                .claims()
+                .is_empty()
+        );
+        assert_eq!(one.phase(), "unknown");
+    }
+}
+
 #[test]
 fn a_neighbour_that_follows_a_later_reign_leads_to_its_leader() {
     for state in [One::known, One::unknown, One::conceding] {
@@ -421,6 +436,9 @@ fn a_candidate_whom_nobody_answers_abstains_and_says_so() {
 fn a_member_that_stood_still_reads_before_it_claims() {
     for one in One::all() {
         let mut one = one.known();
+        let live = ['l', 'm', 'w'].map(candidate);
+        one.give(Input::Ranked(Ranking::of(&candidate('m'), &live)));
+        one.hear_alive('l', REIGN);
         one.now += one.timing().silence() * 3;
         assert!(one.give(Input::Wake).claims().is_empty());
         one.hear_alive('l', REIGN);
@@ -460,6 +478,16 @@ fn a_successor_leads_without_a_vote_and_others_wait_one_heartbeat_for_it() {
         let said = one.hear('l', ElectionMessage::Alive(last.clone()));
         assert_eq!(said.heartbeats()[0].epoch, epoch('m', REIGN + 1));
         assert!(said.claims().is_empty());
+        // What it obeys from now on is on disk before it speaks.
+        let obeyed = Some(epoch('m', REIGN + 1));
+        let kept =
+            |output: &Output| matches!(output, Output::Persist(memory) if memory.obeyed == obeyed);
+        let kept = said.0.iter().position(kept).unwrap();
+        let spoke = said
+            .0
+            .iter()
+            .position(|output| matches!(output, Output::Send { to: To::All, .. }));
+        assert!(kept < spoke.unwrap());
     }
     for one in One::all() {
         let mut one = one.known();

@@ -3,7 +3,7 @@
 use bellwether_election::{Candidacy, Input, Memory, Settings};
 use bellwether_wire::control::ElectionMessage;
 
-use crate::one::{MS, One, REIGN, classic, epoch, fast};
+use crate::one::{MS, OWN, One, REIGN, classic, epoch, fast};
 
 #[test]
 fn e1_a_heartbeat_of_the_known_leader_restarts_the_silence() {
@@ -129,6 +129,10 @@ fn e9_a_heartbeat_ends_the_search() {
             one.hear_alive(from, counter);
             assert_eq!(one.phase(), "known");
             assert_eq!(one.election.reign(), Some(epoch(from, counter)));
+            assert!(
+                one.election.state().gone.is_empty(),
+                "who failed may have returned"
+            );
         }
     }
 }
@@ -265,6 +269,16 @@ fn e17_a_still_better_claim_restarts_the_concession_and_a_lesser_one_does_not() 
         one.pass(MS);
         assert_eq!(one.phase(), "unknown");
     }
+    // The favourite that claims again is alive.
+    for one in One::all() {
+        let mut one = one.known();
+        one.hear_claim('a', REIGN + 1);
+        let limit = one.timing().vote(true) + one.timing().silence();
+        one.pass(limit - MS);
+        one.hear_claim('a', REIGN + 2);
+        one.pass(limit - MS);
+        assert_eq!(one.phase(), "concession");
+    }
 }
 
 /// ELECT-26, hole a10: the favourite dies after its claim.
@@ -276,7 +290,11 @@ fn e18_a_favourite_that_does_not_come_is_no_longer_waited_for() {
         one.pass(limit - MS);
         assert_eq!(one.phase(), "concession");
         one.pass_until(MS, "unknown");
-        one.pass_until(20_000 * MS, "voting");
+        // Of the two stronger ones one is left, neither the old leader nor the favourite counts.
+        let wait = one.timing().claim_wait(Some(1), OWN);
+        one.pass(wait - MS);
+        assert_eq!(one.phase(), "unknown");
+        one.pass_until(2 * MS, "voting");
         one.pass_until(20_000 * MS, "leading");
     }
 }
