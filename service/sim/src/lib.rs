@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod clock;
+mod elector;
 mod forgery;
 mod network;
 mod plan;
@@ -25,6 +26,7 @@ mod trace;
 mod watch;
 mod world;
 
+pub use elector::Elector;
 pub use plan::Reduction;
 pub use process::{
     Address, Birth, Datagram, Destination, Input, Kind, Order, Output, Phase, Process,

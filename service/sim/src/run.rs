@@ -57,74 +57,86 @@ pub fn run<P: Process>(
     }
 }
 
-/// Runs that shrinking may take.
-const ATTEMPTS_MAX: u32 = 400;
+/// Events that shrinking may cost in all.
+const SHRINKING_EVENTS_MAX: u64 = 30_000_000;
 
 /// Leaves out of a run what its failure does not need: faults, then nodes. The run gets shorter by itself, as it ends
 /// soon after its last fault.
 pub fn shrink<P: Process>(scenario: &Scenario, seed: u64, broken: &Broken) -> (Reduction, Broken) {
     let plan = Plan::draw(scenario, seed, &Reduction::default());
     let mut shrinker = Shrinker {
-        attempts: 0,
-        fails: &|reduction| {
-            let run = run::<P>(scenario, seed, reduction, false);
-            run.broken.filter(|found| found.resembles(broken))
-        },
+        run: &|reduction| run::<P>(scenario, seed, reduction, false),
+        events: 0,
         best: (Reduction::default(), broken.clone()),
     };
     let before = plan.faults.iter().filter(|fault| fault.at <= broken.at);
-    let mut faults: Vec<u32> = before.map(|fault| fault.number).collect();
-    let with = |faults: &[u32], without: &[u32]| Reduction {
-        faults: Some(faults.to_vec()),
-        without: without.to_vec(),
-    };
-    shrinker.try_(with(&[], &[]));
-    if shrinker.best.0.faults.is_none() && !shrinker.try_(with(&faults, &[])) {
-        return shrinker.best;
-    }
-    faults = shrinker.best.0.faults.clone().unwrap_or_default();
-    let mut size = faults.len().div_ceil(2);
-    while size > 0 && !faults.is_empty() {
-        let mut begin = 0;
-        while begin < faults.len() {
-            let end = (begin + size).min(faults.len());
-            let fewer = [&faults[..begin], &faults[end..]].concat();
-            if shrinker.try_(with(&fewer, &[])) {
-                faults = fewer;
-            } else {
-                begin = end;
-            }
-        }
-        size /= 2;
-    }
-    let mut without = Vec::new();
-    for node in (0..plan.nodes.len() as u32).rev() {
-        without.push(node);
-        if !shrinker.try_(with(&faults, &without)) {
-            without.pop();
-        }
-    }
+    let faults = before.map(|fault| fault.number).collect();
+    let faults = shrinker.minimise(faults, |faults| Reduction {
+        faults: Some(faults),
+        without: Vec::new(),
+    });
+    let nodes: Vec<u32> = (0..plan.nodes.len() as u32).collect();
+    shrinker.minimise(nodes.clone(), |kept| Reduction {
+        faults: faults.clone(),
+        without: nodes
+            .iter()
+            .copied()
+            .filter(|node| !kept.contains(node))
+            .collect(),
+    });
     shrinker.best
 }
 
 struct Shrinker<'a> {
-    attempts: u32,
-    fails: &'a dyn Fn(&Reduction) -> Option<Broken>,
+    run: &'a dyn Fn(&Reduction) -> Run,
+    events: u64,
+    /// The least that failed so far, and how.
     best: (Reduction, Broken),
 }
 
 impl Shrinker<'_> {
-    /// Does it still fail with so little?
-    fn try_(&mut self, reduction: Reduction) -> bool {
-        if self.attempts == ATTEMPTS_MAX {
+    /// Leaves out halves, quarters and so on down to single ones, as long as it still fails; the faults of what is left.
+    fn minimise(
+        &mut self,
+        mut kept: Vec<u32>,
+        reduction: impl Fn(Vec<u32>) -> Reduction,
+    ) -> Option<Vec<u32>> {
+        if !self.fails(reduction(kept.clone())) {
+            return self.best.0.faults.clone();
+        }
+        if self.fails(reduction(Vec::new())) {
+            kept.clear();
+        }
+        let mut size = kept.len().div_ceil(2);
+        while size > 0 {
+            let mut begin = 0;
+            while begin < kept.len() {
+                let end = (begin + size).min(kept.len());
+                let fewer = [&kept[..begin], &kept[end..]].concat();
+                if self.fails(reduction(fewer.clone())) {
+                    kept = fewer;
+                } else {
+                    begin = end;
+                }
+            }
+            size /= 2;
+        }
+        self.best.0.faults.clone()
+    }
+
+    fn fails(&mut self, reduction: Reduction) -> bool {
+        if self.events > SHRINKING_EVENTS_MAX {
             return false;
         }
-        self.attempts += 1;
-        let failed = (self.fails)(&reduction);
-        failed.is_some_and(|broken| {
-            self.best = (reduction, broken);
-            true
-        })
+        let run = (self.run)(&reduction);
+        self.events += run.statistics.events;
+        match run.broken {
+            Some(broken) if broken.resembles(&self.best.1) => {
+                self.best = (reduction, broken);
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use bellwether_types::{Classic, Fast, TimingError};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -273,6 +274,7 @@ impl Scenario {
                 "{segments} segments: it must be 1 to the number of nodes, {nodes}"
             ));
         }
+        self.protocol.spans().map_err(|error| error.to_string())?;
         if self.network.mtu < 576 {
             return Err(format!(
                 "an mtu of {}: it must be 576 or more",
@@ -280,6 +282,25 @@ impl Scenario {
             ));
         }
         Ok(())
+    }
+}
+
+impl Protocol {
+    /// Every span that follows from the settings.
+    pub fn spans(&self) -> Result<bellwether_types::Timing, TimingError> {
+        let heartbeat = self.heartbeat.map(|span| span.0);
+        match self.timing {
+            Timing::Fast => {
+                let mut fast = Fast::default();
+                fast.heartbeat = heartbeat.unwrap_or(fast.heartbeat);
+                bellwether_types::Timing::fast(fast)
+            }
+            Timing::Classic => {
+                let mut classic = Classic::default();
+                classic.heartbeat = heartbeat.unwrap_or(classic.heartbeat);
+                bellwether_types::Timing::classic(classic)
+            }
+        }
     }
 }
 
