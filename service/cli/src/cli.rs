@@ -4,7 +4,7 @@ use crate::content::ContentCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{demo, help};
+use crate::{demo, help, sim};
 
 /// Content distribution: from two trees to a signed assignment, applied beside the live tree and
 /// switched atomically.
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Content(ContentCommand),
     /// Publish, update and roll back a sample site in a temporary directory.
     Demo(demo::Demo),
+    /// Simulate segments of nodes, from a seed.
+    Sim(sim::Sim),
     /// Explain a command, or `exit-codes`.
     Help(help::Help),
 }
@@ -76,6 +78,7 @@ impl Command {
         match self {
             Self::Content(command) => command.run(output),
             Self::Demo(demo) => demo.run(output),
+            Self::Sim(sim) => sim.run(output),
             Self::Help(help) => help.run(output),
         }
     }

@@ -10,6 +10,7 @@ mod help;
 mod keys;
 mod output;
 mod progress;
+mod sim;
 
 use std::process::ExitCode;
 
