@@ -1,6 +1,6 @@
 //! What is simulated: how many nodes, on what network, by what rules they are disturbed, and what is expected of them.
 //!
-//! A scenario says nothing about one run; the run that a seed draws from it is a [`Plan`](crate::Plan).
+//! A scenario says nothing about one run; the run that a seed draws from it is a plan.
 
 mod named;
 mod quantity;
