@@ -2,7 +2,8 @@
 //!
 //! Folders are the truth: a crate's floor is where it lies, so a new crate is checked from its first day without being
 //! entered anywhere. Test crates stand beside the house: any crate may use them for its own tests. Chores (xtask,
-//! fuzzing, benchmarks) stand apart: nobody uses them, and they may use everything.
+//! benchmarks) stand apart: nobody uses them, and of ours they use test crates alone. Nobody uses what fuzzes either, but
+//! it calls the product directly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,7 @@ const JOINING_ROOMS_OF_CORE: &[&str] = &["segment"];
 
 const FLOORS: &[&str] = &["core", "io", "service", "app"];
 
-const APART: &[&str] = &["xtask", "fuzz", "bench"];
+const APART: &[&str] = &["xtask", "bench"];
 
 /// Crates that bring waiting, sockets, threads or the operating system: none of them below core, at any depth.
 const NEVER_UNDER_CORE: &[&str] = &[
@@ -72,6 +73,7 @@ enum Place {
     Floor { floor: usize, room: usize },
     Beside,
     Apart,
+    Probe,
     Nowhere,
 }
 
@@ -91,6 +93,7 @@ impl Place {
         }
         match top {
             "test" => Self::Beside,
+            "fuzz" => Self::Probe,
             top if APART.contains(&top) => Self::Apart,
             _ => Self::Nowhere,
         }
@@ -104,8 +107,9 @@ impl Place {
     /// refuses a circle.
     fn may_use(self, target: Self, only_for_tests: bool) -> bool {
         match (self, target) {
-            (_, Self::Apart | Self::Nowhere) | (Self::Nowhere, _) => false,
-            (Self::Apart | Self::Beside, _) => true,
+            (_, Self::Apart | Self::Probe | Self::Nowhere) | (Self::Nowhere, _) => false,
+            (Self::Apart, target) => target == Self::Beside,
+            (Self::Beside | Self::Probe, _) => true,
             (Self::Floor { .. }, Self::Beside) => only_for_tests,
             (
                 Self::Floor { floor: from, room },
