@@ -1,3 +1,4 @@
+use core::iter;
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,32 +101,52 @@ impl Paths {
         self.sources.get(&node).copied()
     }
 
-    /// Where a message to all goes, when the members are those.
-    pub(crate) fn everyone<'a>(
+    /// Where a message to all goes, when the members are those. The group comes first: of two copies of a datagram only
+    /// the one that arrives first counts, and those whom both reach must see that multicast works.
+    pub(crate) fn everyone(
         &self,
         control: SocketAddr,
-        members: impl Iterator<Item = (NodeId, SocketAddr)> + 'a,
-    ) -> BTreeSet<SocketAddr> {
+        members: impl Iterator<Item = (NodeId, SocketAddr)>,
+    ) -> Vec<SocketAddr> {
         match &self.reach {
-            Reach::Group if self.is_deaf() => members
-                .map(|(_, address)| address)
-                .chain([control])
-                .collect(),
-            Reach::Group if self.left_out.is_empty() => BTreeSet::from([control]),
-            Reach::Group => members
-                .filter(|(node, _)| self.left_out.get(node) >= Some(&LEFT_OUT_AT))
-                .map(|(_, address)| address)
-                .chain([control])
-                .collect(),
-            Reach::Peers(first) => members
-                .map(|(_, address)| address)
-                .chain(first.iter().copied())
-                .chain(self.told.iter().copied())
-                .collect(),
+            Reach::Group => {
+                let by_unicast = members.filter(|(node, _)| {
+                    self.is_deaf() || self.left_out.get(node) >= Some(&LEFT_OUT_AT)
+                });
+                iter::once(control)
+                    .chain(by_unicast.map(|(_, address)| address))
+                    .collect()
+            }
+            Reach::Peers(first) => {
+                let known = first.iter().chain(&self.told).copied();
+                let all: BTreeSet<_> = members.map(|(_, address)| address).chain(known).collect();
+                all.into_iter().collect()
+            }
         }
     }
 
     const fn is_deaf(&self) -> bool {
         self.unicast_only >= UNICAST_ONLY_AT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// CHAN: who hears both copies must hear that multicast is back.
+    #[test]
+    fn a_deaf_node_sends_to_the_group_before_it_sends_to_members() {
+        let control = SocketAddr::from(([239, 192, 0, 1], 7_400));
+        let member = (
+            NodeId::from_bytes([7; 16]),
+            SocketAddr::from(([10, 0, 0, 7], 7_401)),
+        );
+        let mut paths = Paths::new(Reach::Group);
+        for _ in 0..UNICAST_ONLY_AT {
+            paths.heartbeat_by_unicast();
+        }
+        let everyone = paths.everyone(control, iter::once(member));
+        assert_eq!(everyone, [control, member.1]);
     }
 }
