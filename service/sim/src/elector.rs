@@ -51,8 +51,15 @@ pub struct Common {
 
 #[derive(Debug, Default)]
 struct Living {
-    candidates: BTreeMap<u32, Candidate>,
+    /// Who lives in each segment, by the segment's first address.
+    segments: BTreeMap<u32, Neighbours>,
     addresses: BTreeMap<NodeId, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Neighbours {
+    candidates: BTreeMap<u32, Candidate>,
+    /// Rises with each change.
     version: u64,
 }
 
@@ -94,9 +101,10 @@ impl Process for Elector {
         let shared = Rc::clone(&birth.common.living);
         let address = birth.node.0;
         let mut living = shared.borrow_mut();
-        living.version += 1;
-        living.candidates.insert(address, election.candidate());
         living.addresses.insert(disk.id, address);
+        let neighbours = living.segments.entry(birth.segment.start).or_default();
+        neighbours.version += 1;
+        neighbours.candidates.insert(address, election.candidate());
         drop(living);
         let elector = Self {
             id: disk.id,
@@ -204,13 +212,14 @@ impl Elector {
     /// Reads where this node stands, if anybody came or went.
     fn rank(&mut self, now: Time) {
         let living = self.shared.borrow();
-        if living.version == self.ranked_at {
+        let Some(neighbours) = living.segments.get(&self.segment.start) else {
+            return;
+        };
+        if neighbours.version == self.ranked_at {
             return;
         }
-        self.ranked_at = living.version;
-        let neighbours = living.candidates.range(self.segment.clone());
-        let own = self.election.candidate();
-        let ranking = Ranking::of(&own, neighbours.map(|(_, candidate)| candidate));
+        self.ranked_at = neighbours.version;
+        let ranking = Ranking::of(&self.election.candidate(), neighbours.candidates.values());
         drop(living);
         let mut inner = std::mem::take(&mut self.inner);
         self.election
@@ -222,7 +231,9 @@ impl Elector {
 impl Drop for Elector {
     fn drop(&mut self) {
         let mut living = self.shared.borrow_mut();
-        living.version += 1;
-        living.candidates.remove(&self.address);
+        if let Some(neighbours) = living.segments.get_mut(&self.segment.start) {
+            neighbours.version += 1;
+            neighbours.candidates.remove(&self.address);
+        }
     }
 }

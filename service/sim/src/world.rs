@@ -5,6 +5,7 @@ use std::time::Duration;
 use bellwether_machine::{Outbox, Random};
 use bellwether_types::Time;
 
+use crate::clock::Clock;
 use crate::forgery::Forger;
 use crate::network::Network;
 use crate::plan::Plan;
@@ -41,6 +42,7 @@ pub(crate) struct World<P: Process> {
 /// A node: what stays when its process is gone, and the process.
 pub(crate) struct Node<P: Process> {
     pub(crate) process: Option<P>,
+    clock: Clock,
     disk: Option<P::Disk>,
     /// On its way to the disk; the process waits for it.
     writing: Option<P::Disk>,
@@ -119,7 +121,11 @@ impl<P: Process> World<P> {
         );
         Self {
             now: Time::ZERO,
-            nodes: plan.nodes.iter().map(|_| Node::new()).collect(),
+            nodes: plan
+                .nodes
+                .iter()
+                .map(|node| Node::new(node.clock))
+                .collect(),
             network,
             forger: Forger::new(&plan, Random::new(random.bits())),
             watch: Watch::new(&plan),
@@ -206,7 +212,7 @@ impl<P: Process> World<P> {
         };
         self.trace
             .tell(self.now, || format!("{address} starts with {kept}"));
-        let (process, disk) = P::start(plan.clock.shows(self.now), birth);
+        let (process, disk) = P::start(node.clock.shows(self.now), birth);
         node.process = Some(process);
         node.disk = Some(disk);
         self.watch.started(address);
@@ -257,7 +263,7 @@ impl<P: Process> World<P> {
             return;
         }
         self.current = address;
-        let shown = self.plan.nodes[address as usize].clock.shows(self.now);
+        let shown = node.clock.shows(self.now);
         let mut outbox = std::mem::take(&mut self.outbox);
         process.handle(shown, input, &mut outbox);
         let mut outputs = outbox.drain();
@@ -338,8 +344,7 @@ impl<P: Process> World<P> {
         }
         node.wake = None;
         let due = node.process.as_ref().and_then(|process| process.wake_at());
-        let clock = &self.plan.nodes[address as usize].clock;
-        if due.is_some_and(|due| due <= clock.shows(self.now)) {
+        if due.is_some_and(|due| due <= node.clock.shows(self.now)) {
             self.trace.record(self.now, address, b'w', &[]);
             self.feed(address, Input::Wake);
             self.check_progress(address);
@@ -349,8 +354,8 @@ impl<P: Process> World<P> {
     }
 
     fn check_progress(&mut self, address: u32) {
-        let shown = self.plan.nodes[address as usize].clock.shows(self.now);
         let node = &mut self.nodes[address as usize];
+        let shown = node.clock.shows(self.now);
         let due = node.process.as_ref().and_then(|process| process.wake_at());
         let stuck = due.is_some_and(|due| due <= shown) && node.busy_until <= self.now;
         node.spins = if stuck { node.spins + 1 } else { 0 };
@@ -415,10 +420,7 @@ impl<P: Process> World<P> {
         let Some(due) = node.process.as_ref().and_then(|process| process.wake_at()) else {
             return;
         };
-        let at = self.plan.nodes[address as usize]
-            .clock
-            .reaches(due)
-            .max(self.now);
+        let at = node.clock.reaches(due).max(self.now);
         if node.wake.is_none_or(|wake| wake > at + LATENESS_MAX) && node.busy_until <= self.now {
             let at = at + self.random.span(LATENESS_MAX);
             node.wake = Some(at);
@@ -436,9 +438,10 @@ impl<P: Process> World<P> {
 }
 
 impl<P: Process> Node<P> {
-    fn new() -> Self {
+    fn new(clock: Clock) -> Self {
         Self {
             process: None,
+            clock,
             disk: None,
             writing: None,
             waiting: VecDeque::new(),
