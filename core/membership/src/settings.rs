@@ -12,7 +12,7 @@ pub struct Settings {
     pub channel: SocketAddr,
     /// How long things take.
     pub spans: Spans,
-    /// The most members that a leader takes, at most 8,192.
+    /// The most members that a leader takes, at most 4,096: more do not fit a round of a merge.
     pub members_max: usize,
 }
 
