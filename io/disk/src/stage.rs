@@ -201,7 +201,8 @@ fn check_first<D: Disk>(site: &Site<D>, header: &Header) -> Result<VersionId, St
             given: header.part,
         });
     }
-    header.target.ok_or(StageError::NoContent(header.action))
+    let target = header.target.filter(|_| header.body_len > 0);
+    target.ok_or(StageError::NoContent(header.action))
 }
 
 fn check_writes(

@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use bellwether_content::assignment::{Action, Header, Trust};
+use bellwether_content::assignment::{Action, DataWriter, Head, Header, Trust};
 use bellwether_content::update::Coding;
 use bellwether_delta::Effort;
 use bellwether_disk::publish::{Making, Source, publish};
@@ -198,4 +198,26 @@ fn from_the_first_byte_to_the_switch_what_is_live_is_wholly_old_or_wholly_new() 
 fn a_rollback_of_an_update_is_wholly_new_or_wholly_old() {
     let [first, update] = updates(None);
     check(&Update::publish_all(&[&first, &update]), &Rollback(&first));
+}
+
+/// An order that goes the way of assignments, and has nothing to unpack.
+#[test]
+fn an_order_to_commit_is_not_staged() {
+    let mut header = Header::new(Action::Commit, Serial(1), Term(1));
+    header.target = Some(updates(None)[0].target);
+    let head = Head {
+        blocks: DataWriter::new(None).finish(&mut header, &mut Vec::new()),
+        header,
+        body: Vec::new(),
+    };
+    let (_, bytes) = head.encode(Effort::Default, None, None);
+    let accepting = Accepting {
+        trust: &Trust::Anyone,
+        content_key: None,
+        allow_set_id: false,
+        progress: &|_, _| {},
+    };
+    let refused = stage(&site(memory()), [bytes.as_slice()], &accepting).unwrap_err();
+    let said = refused.to_string();
+    assert_eq!(said, "the assignment is a commit: there is nothing to stage");
 }
