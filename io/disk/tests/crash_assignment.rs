@@ -219,5 +219,8 @@ fn an_order_to_commit_is_not_staged() {
     };
     let refused = stage(&site(memory()), [bytes.as_slice()], &accepting).unwrap_err();
     let said = refused.to_string();
-    assert_eq!(said, "the assignment is a commit: there is nothing to stage");
+    assert_eq!(
+        said,
+        "the assignment is a commit: there is nothing to stage"
+    );
 }

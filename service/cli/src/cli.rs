@@ -1,5 +1,6 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::agent::AgentCommand;
 use crate::content::ContentCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -60,11 +61,13 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Plan, inspect and apply content on this machine.
     #[command(subcommand)]
     Content(ContentCommand),
+    /// Run this node's agent, or speak with the one that runs.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Publish, update and roll back a sample site in a temporary directory.
     Demo(demo::Demo),
     /// Simulate segments of nodes, from a seed.
@@ -77,6 +80,7 @@ impl Command {
     pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Content(command) => command.run(output),
+            Self::Agent(command) => command.run(output),
             Self::Demo(demo) => demo.run(output),
             Self::Sim(sim) => sim.run(output),
             Self::Help(help) => help.run(output),

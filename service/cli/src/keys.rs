@@ -6,11 +6,31 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bellwether_wire::control::SegmentKey;
 use bellwether_wire::{ParseKeyError, Salt};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
+
+/// Reads the key of a segment, which nobody but its owner may read: whoever has it belongs to the segment.
+pub(crate) fn read_segment(file: &Path) -> Result<SegmentKey, Failure> {
+    let text = fs::read_to_string(file).map_err(|error| Failure::io("read", file, error))?;
+    let key = text.trim_end().parse().map_err(|error: ParseKeyError| {
+        Failure::new(Exit::Usage, format!("{}: {error}", file.display()))
+            .hint("`bellwether agent keygen` makes such a key")
+    })?;
+    let mode = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o077 != 0 {
+        let error = format!(
+            "{} holds the segment's key and others on this machine can read it",
+            file.display()
+        );
+        return Err(Failure::new(Exit::Permission, error)
+            .hint("chmod 600 it; if somebody may have read it, make another"));
+    }
+    Ok(key)
+}
 
 /// Reads a key that nobody but its owner should be able to read.
 pub(crate) fn read_secret<K>(file: &Path, output: &Output) -> Result<K, Failure>

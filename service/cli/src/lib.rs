@@ -1,6 +1,7 @@
 //! The command line: one command a file. Data goes to standard output, talk to standard error;
 //! every command also speaks JSON; every failure has its exit code (`bellwether help exit-codes`).
 
+mod agent;
 mod cli;
 mod content;
 mod demo;

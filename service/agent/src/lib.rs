@@ -1,0 +1,28 @@
+//! The node's process: runs the segment's protocols on real sockets, keeps what they must remember, and answers its
+//! operator.
+//!
+//! One thread does everything (`bellwether_net::drive`): what the protocols decide stands in core, what they need of
+//! the machine in `io/net`; here is what joins both to a data directory, to a log that tells what happened, and to the
+//! admin socket in that directory, by which `status`, `step-down` and `leave` speak with a running agent.
+#![warn(missing_docs)]
+
+mod admin;
+mod folder;
+mod http;
+mod log;
+mod measure;
+mod metrics;
+mod node;
+mod record;
+mod run;
+mod settings;
+mod status;
+mod story;
+
+pub use admin::{Answer, AskError, Request, ask};
+pub use folder::FolderError;
+pub use run::{Ended, RunError, run};
+pub use settings::{Settings, SettingsError};
+pub use status::{
+    Counters, Leader, Member, Multicast, NodeStatus, Part, Priority, State, StateVersion, Status,
+};
