@@ -8,6 +8,11 @@
 //! is the earliest there is: the line comes about a millisecond before the address is at the interface and before the
 //! advertisement of the new master is on the wire (looked at once, with `ip monitor` and a raw socket beside it).
 
+mod agent;
+mod idle;
+mod keepalived;
+mod serf;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +25,9 @@ use super::Bench;
 use super::spread::Spread;
 use super::table::Table;
 use crate::random::Random;
+use agent::Agent;
+use keepalived::Keepalived;
+use serf::Serf;
 
 const NODES: usize = 5;
 
@@ -40,6 +48,14 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     for heartbeat_ms in HEARTBEATS_MS {
         let heartbeat = Duration::from_millis(heartbeat_ms);
         let mut measured = Vec::new();
+        if bench.wants("agent") {
+            let agent = Agent {
+                ours: &bench.ours,
+                heartbeat,
+            };
+            let times = failovers(&agent, bench.runs)?;
+            measured.push((agent.title(), heartbeat, times));
+        }
         if bench.wants("keepalived") {
             let keepalived = Keepalived { heartbeat };
             let times = failovers(&keepalived, bench.runs)?;
@@ -53,7 +69,10 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
                 measured.push((serf.title(), heartbeat, times));
             }
         }
-        let base = bench.wants("keepalived").then(|| measured[0].2.median());
+        let keepalived = measured
+            .iter()
+            .find(|(title, ..)| title.starts_with("keepalived"));
+        let base = keepalived.map(|(_, _, times)| (times.median(), times.percentile(90)));
         for (title, interval, times) in &measured {
             table.row(&[
                 title.clone(),
@@ -63,12 +82,23 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
                 format!("{:.2}", times.median() / interval.as_secs_f64()),
                 base.map_or_else(
                     || "—".to_owned(),
-                    |base| format!("{:.2}", times.median() / base),
+                    |(median, p90)| {
+                        format!(
+                            "{:.2}, p90 {:.2}",
+                            times.median() / median,
+                            times.percentile(90) / p90
+                        )
+                    },
                 ),
             ]);
         }
     }
-    table.print();
+    if bench.wants("agent") || bench.wants("keepalived") || bench.wants("serf") {
+        table.print();
+    }
+    if bench.wants("idle") {
+        idle::run(bench)?;
+    }
     Ok(())
 }
 
@@ -208,162 +238,5 @@ impl Cluster<'_> {
             }
         }
         None
-    }
-}
-
-/// VRRP version 3, priorities 100, 99, …; a master that comes back does not take over.
-struct Keepalived {
-    heartbeat: Duration,
-}
-
-impl Contender for Keepalived {
-    fn title(&self) -> String {
-        format!("keepalived, advert {} s", self.heartbeat.as_secs_f64())
-    }
-
-    fn heartbeat(&self) -> Duration {
-        self.heartbeat
-    }
-
-    fn command(&self, node: usize, hosts: &[Host], folder: &Path) -> Result<Command> {
-        let file = |suffix: &str| folder.join(format!("{}.{suffix}", hosts[node].name()));
-        let text = format!(
-            "global_defs {{\n vrrp_version 3\n}}\nvrrp_instance bench {{\n state BACKUP\n nopreempt\n interface eth0\n \
-             virtual_router_id 7\n priority {}\n advert_int {}\n virtual_ipaddress {{\n  10.1.99.99/16 dev eth0\n \
-             }}\n}}\n",
-            100 - node,
-            self.heartbeat.as_secs_f64()
-        );
-        std::fs::write(file("conf"), text)?;
-        // One that was killed has left them.
-        for left in ["pid", "vrrp"] {
-            let _ = std::fs::remove_file(file(left));
-        }
-        let mut command = Command::new("keepalived");
-        command.args(["--dont-fork", "--log-console", "--vrrp", "--use-file"]);
-        command.arg(file("conf")).arg("--pid").arg(file("pid"));
-        command.arg("--vrrp_pid").arg(file("vrrp"));
-        Ok(command)
-    }
-
-    fn hear(&self, node: usize, line: &str, belief: &mut Belief) {
-        if line.ends_with("(bench) Entering MASTER STATE") {
-            belief.insert(node);
-        } else if line.contains("(bench) Entering BACKUP STATE") {
-            belief.clear();
-        }
-    }
-
-    fn victim(&self, _run: usize, beliefs: &[Belief]) -> Option<usize> {
-        let mut masters = beliefs.iter().flatten();
-        masters.next().copied().filter(|_| masters.next().is_none())
-    }
-
-    fn is_over(&self, _victim: usize, beliefs: &[Belief]) -> bool {
-        beliefs.iter().any(|belief| !belief.is_empty())
-    }
-}
-
-/// Detects failures and elects nobody; over when every survivor has declared the victim failed.
-struct Serf {
-    profile: &'static str,
-}
-
-impl Contender for Serf {
-    fn title(&self) -> String {
-        format!("serf, profile {}, all know of the failure", self.profile)
-    }
-
-    fn heartbeat(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    fn command(&self, node: usize, hosts: &[Host], _folder: &Path) -> Result<Command> {
-        let mut command = Command::new("serf");
-        command.args(["agent", "-log-level=info", "-rpc-addr=127.0.0.1:7373"]);
-        command.arg(format!("-node={}", hosts[node].name()));
-        command.arg(format!("-bind={}", hosts[node].ipv4()));
-        command.arg(format!("-profile={}", self.profile));
-        let others = hosts
-            .iter()
-            .filter(|host| host.name() != hosts[node].name());
-        command.args(others.map(|host| format!("-retry-join={}", host.ipv4())));
-        command.arg("-retry-interval=1s");
-        Ok(command)
-    }
-
-    fn hear(&self, _node: usize, line: &str, belief: &mut Belief) {
-        let named = |event: &str| {
-            let (_, rest) = line.split_once(event)?;
-            let number = rest.split_whitespace().next()?.strip_prefix('h')?;
-            number.parse::<usize>().ok()?.checked_sub(1)
-        };
-        if let Some(member) = named("EventMemberJoin: ") {
-            belief.insert(member);
-        } else if let Some(member) = named("EventMemberFailed: ") {
-            belief.remove(&member);
-        }
-    }
-
-    fn victim(&self, run: usize, beliefs: &[Belief]) -> Option<usize> {
-        let complete = beliefs.iter().all(|belief| belief.len() == beliefs.len());
-        complete.then_some(run % beliefs.len())
-    }
-
-    fn is_over(&self, victim: usize, beliefs: &[Belief]) -> bool {
-        let survivors = beliefs
-            .iter()
-            .enumerate()
-            .filter(|(node, _)| *node != victim);
-        survivors
-            .map(|(_, belief)| belief)
-            .all(|belief| !belief.contains(&victim))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: &str = "Sat Nov 21 11:48:56 2026: ";
-
-    #[test]
-    fn keepalived_is_settled_with_one_master_and_over_with_another() {
-        let keepalived = Keepalived {
-            heartbeat: Duration::from_secs(1),
-        };
-        let mut beliefs = vec![Belief::new(); 3];
-        assert_eq!(keepalived.victim(0, &beliefs), None);
-        let say = |beliefs: &mut Vec<Belief>, node: usize, state: &str| {
-            let line = format!("{NOW}(bench) Entering {state}");
-            keepalived.hear(node, &line, &mut beliefs[node]);
-        };
-        say(&mut beliefs, 0, "BACKUP STATE (init)");
-        say(&mut beliefs, 1, "MASTER STATE");
-        assert_eq!(keepalived.victim(0, &beliefs), Some(1));
-        say(&mut beliefs, 2, "MASTER STATE");
-        assert_eq!(keepalived.victim(0, &beliefs), None);
-        say(&mut beliefs, 2, "BACKUP STATE");
-        beliefs[1].clear();
-        assert!(!keepalived.is_over(1, &beliefs));
-        say(&mut beliefs, 0, "MASTER STATE");
-        assert!(keepalived.is_over(1, &beliefs));
-    }
-
-    #[test]
-    fn serf_is_over_when_every_survivor_has_noticed() {
-        let serf = Serf { profile: "lan" };
-        let mut beliefs = vec![Belief::from([0, 1, 2]); 3];
-        assert_eq!(serf.victim(4, &beliefs), Some(1));
-        let failed = format!("{NOW}[INFO] serf: EventMemberFailed: h2 10.1.0.3");
-        serf.hear(0, &failed, &mut beliefs[0]);
-        assert!(!serf.is_over(1, &beliefs));
-        serf.hear(2, &failed, &mut beliefs[2]);
-        assert!(serf.is_over(1, &beliefs));
-        assert_eq!(serf.victim(4, &beliefs), None);
-        for belief in &mut beliefs {
-            serf.hear(0, "serf: EventMemberJoin: h2 10.1.0.3", belief);
-        }
-        assert_eq!(serf.victim(4, &beliefs), Some(1));
     }
 }

@@ -64,7 +64,7 @@ impl Ours {
         Ok(Self::of(binary))
     }
 
-    fn of(binary: PathBuf) -> Self {
+    pub(super) fn of(binary: PathBuf) -> Self {
         Self { binary }
     }
 
@@ -98,6 +98,28 @@ impl Ours {
             // Without what an earlier run has learnt of the trees: no peer has that either.
             .args(["--effort", effort, "--no-cache"]);
         command
+    }
+
+    /// A node of a segment whose key and nodes' data lie in the folder.
+    pub(super) fn agent(&self, folder: &Path, name: &str, settings: &str) -> Result<Command> {
+        let key = folder.join("segment.key");
+        if !key.exists() {
+            shell::read(
+                Command::new(&self.binary)
+                    .args(["agent", "keygen"])
+                    .arg(&key),
+            )?;
+        }
+        let config = folder.join(format!("{name}.toml"));
+        std::fs::write(&config, settings)?;
+        let mut command = Command::new(&self.binary);
+        command.args(["agent", "run", "--segment", "bench", "--interface", "eth0"]);
+        command.args(["--name", name, "--config"]).arg(config);
+        command.arg("--key-file").arg(key);
+        command
+            .arg("--data")
+            .arg(folder.join(format!("{name}.data")));
+        Ok(command)
     }
 
     pub(super) fn stage(&self, assignment: &Path, site: &Site) -> Command {
