@@ -58,7 +58,7 @@ pub(crate) fn code(input: &[u8]) {
     let base_len = usize::from(u16::from_le_bytes([a, b])).min(rest.len());
     let (base, new) = rest.split_at(base_len);
     let effort = [Effort::Fast, Effort::Default, Effort::Max][usize::from(choices) % 3];
-    let codec = [Codec::of(effort), Codec::Stored][usize::from(choices >> 7)];
+    let codec = [Codec::of(effort, 0), Codec::Stored][usize::from(choices >> 7)];
     let pair = Pair {
         new_start: 0,
         new_len: new.len() as u32,

@@ -18,6 +18,8 @@ mod interpreter;
 mod manifest;
 mod memory;
 mod records;
+mod segment;
+mod settings;
 mod text;
 
 use std::path::PathBuf;
@@ -56,6 +58,12 @@ pub const TARGETS: &[Target] = &[
         memory_max: 128 << 20,
     },
     Target {
+        name: "datagram",
+        run: segment::datagram,
+        seeds: segment::datagrams,
+        memory_max: 1 << 20,
+    },
+    Target {
         name: "header",
         run: header::run,
         seeds: header::seeds,
@@ -80,6 +88,12 @@ pub const TARGETS: &[Target] = &[
         memory_max: 64 << 20,
     },
     Target {
+        name: "node",
+        run: segment::node,
+        seeds: segment::conversations,
+        memory_max: 16 << 20,
+    },
+    Target {
         name: "parted",
         run: delta::parted,
         seeds: delta::seeds_of_parted,
@@ -90,6 +104,12 @@ pub const TARGETS: &[Target] = &[
         run: records::run,
         seeds: records::seeds,
         memory_max: 64 << 20,
+    },
+    Target {
+        name: "settings",
+        run: settings::run,
+        seeds: settings::seeds,
+        memory_max: 1 << 20,
     },
     Target {
         name: "text",

@@ -71,3 +71,18 @@ fn damaged_records_of_a_site_do_no_harm() {
 fn text_is_refused_or_read_again_as_it_was() {
     replay("text");
 }
+
+#[test]
+fn datagrams_take_effect_once_or_are_refused() {
+    replay("datagram");
+}
+
+#[test]
+fn a_node_survives_whatever_others_with_the_key_say() {
+    replay("node");
+}
+
+#[test]
+fn settings_are_taken_or_refused_with_a_reason() {
+    replay("settings");
+}

@@ -40,7 +40,7 @@ impl<'u> GroupCoder<'u> {
         let update = self.update;
         let GroupSpec { class, segments } = &update.groups[group];
         let codec = if *class {
-            Codec::of(update.coding.effort)
+            Codec::of(update.coding.effort, update.new_len)
         } else {
             Codec::Stored
         };

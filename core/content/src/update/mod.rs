@@ -56,6 +56,8 @@ pub struct Update<'m> {
     commands: Vec<Command>,
     body: Vec<u8>,
     writes: Vec<WriteFile>,
+    /// Bytes of the files among them that have no base.
+    new_len: u64,
     groups: Vec<GroupSpec<bool>>,
 }
 
@@ -120,6 +122,8 @@ impl<'m> Update<'m> {
         let mut tree = Tree::new(base);
         let body = crate::body::encode(&commands, &mut tree)?;
         let writes = tree.written().to_vec();
+        let new = writes.iter().filter(|write| write.base.is_none());
+        let new_len = new.map(|write| write.size).sum();
         let class = |write: &WriteFile| (hints.compressible)(&write.path);
         let groups = cut(&writes, base, coding.limits(), class);
         Ok(Self {
@@ -128,6 +132,7 @@ impl<'m> Update<'m> {
             commands,
             body,
             writes,
+            new_len,
             groups,
         })
     }
