@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use bellwether_election as election;
 use bellwether_membership as membership;
 use bellwether_types::Name;
-use bellwether_wire::control::{Rejected, Sender};
+use bellwether_wire::control::{
+    ControlMessage, ElectionMessage, MembershipMessage, Rejected, Sender,
+};
 
 /// What a node of a segment is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub enum Output {
     Send {
         /// The address.
         to: SocketAddr,
+        /// What it is about, for counters: nobody sees it from outside.
+        kind: Kind,
         /// What.
         datagram: Vec<u8>,
     },
@@ -99,6 +103,29 @@ pub enum Output {
     Report(membership::Report),
     /// What happened.
     Told(Event),
+}
+
+/// What a datagram is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The leader's heartbeat.
+    Heartbeat,
+    /// A bid for office.
+    Claim,
+    /// Who leads? And the answer, unless the leader gives it.
+    Question,
+    /// A node's registration with the leader.
+    Registration,
+    /// A member's sign of life, or the leader's question for one.
+    Presence,
+    /// What all members know, or a question for it.
+    Report,
+    /// What parts of the segment tell each other when they meet again.
+    Merge,
+    /// Where the control channel is.
+    Channel,
+    /// Where other nodes are, on networks without multicast.
+    Introduction,
 }
 
 /// What must survive the process.
@@ -131,4 +158,30 @@ pub enum Event {
     MulticastBack,
     /// A message of this node was too long to be sent, which no message should be.
     TooLong(usize),
+}
+
+impl Kind {
+    pub(crate) const fn of(message: &ControlMessage) -> Self {
+        match message {
+            ControlMessage::Election(message) => match message {
+                ElectionMessage::Alive(_) => Self::Heartbeat,
+                ElectionMessage::Claim(_) => Self::Claim,
+                ElectionMessage::Probe | ElectionMessage::ProbeReply(_) => Self::Question,
+            },
+            ControlMessage::Membership(message) => match message {
+                MembershipMessage::Register(_) => Self::Registration,
+                MembershipMessage::Refresh(_)
+                | MembershipMessage::Inquiry(_)
+                | MembershipMessage::Leave(_) => Self::Presence,
+                MembershipMessage::Report(_) | MembershipMessage::Ask(_) => Self::Report,
+                MembershipMessage::Move(_) => Self::Channel,
+                MembershipMessage::Request(_)
+                | MembershipMessage::Data(_)
+                | MembershipMessage::Ack(_)
+                | MembershipMessage::Round(_)
+                | MembershipMessage::Nack(_) => Self::Merge,
+            },
+            ControlMessage::Introduction(_) => Self::Introduction,
+        }
+    }
 }

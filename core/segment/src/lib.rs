@@ -9,5 +9,5 @@ mod input;
 mod reach;
 mod segment;
 
-pub use input::{Event, Input, Kept, Output, Reach, Settings, Via};
+pub use input::{Event, Input, Kept, Kind, Output, Reach, Settings, Via};
 pub use segment::Segment;

@@ -10,7 +10,7 @@ use bellwether_wire::control::{
 };
 
 use crate::reach::Paths;
-use crate::{Event, Input, Kept, Output, Settings, Via};
+use crate::{Event, Input, Kept, Kind, Output, Settings, Via};
 
 /// A node of a segment.
 #[derive(Debug)]
@@ -364,6 +364,7 @@ impl Segment {
             Ok(datagram) => datagram,
             Err(error) => return out.push(Output::Told(Event::TooLong(error.len))),
         };
+        let kind = Kind::of(message);
         let mut addresses = addresses.into_iter().peekable();
         let mut datagram = Some(datagram);
         while let Some(to) = addresses.next() {
@@ -372,7 +373,7 @@ impl Segment {
                 None => datagram.take(),
             };
             if let Some(datagram) = bytes.filter(|_| Some(to) != self.own_address) {
-                out.push(Output::Send { to, datagram });
+                out.push(Output::Send { to, kind, datagram });
             }
         }
     }

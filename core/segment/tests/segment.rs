@@ -133,7 +133,7 @@ impl Network {
         segment.handle(self.now, input, &mut out);
         for output in out.drain() {
             match output {
-                Output::Send { to, datagram } => self.send(index, to, &datagram.into()),
+                Output::Send { to, datagram, .. } => self.send(index, to, &datagram.into()),
                 Output::Persist(Kept::Election(memory)) => self.nodes[index].memory = memory,
                 Output::Persist(Kept::Membership(bytes)) => self.nodes[index].membership = bytes,
                 Output::Told(event) => self.told.push((index, event)),

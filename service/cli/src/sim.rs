@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use bellwether_sim::scenario::NAMES;
 use bellwether_sim::{
-    Broken, Elector, Reduction, Run, Scenario, ScenarioError, Statistics, run, run_seeds, shrink,
+    Broken, Member, Reduction, Run, Scenario, ScenarioError, Statistics, run, run_seeds, shrink,
     speed,
 };
 use clap::Args;
@@ -83,10 +83,10 @@ impl Sim {
         let scenario = self.load()?;
         let begin = Instant::now();
         let (seeds, trace, statistics, failure) = if self.seeds > 1 {
-            let runs = run_seeds::<Elector>(&scenario, self.seed, self.seeds, |_| {});
+            let runs = run_seeds::<Member>(&scenario, self.seed, self.seeds, |_| {});
             (runs.count, runs.trace, runs.statistics, runs.failure)
         } else {
-            let run = run::<Elector>(&scenario, self.seed, &self.reduction(), self.story);
+            let run = run::<Member>(&scenario, self.seed, &self.reduction(), self.story);
             run.story.iter().for_each(|line| output.say(line));
             let failure = run.broken.is_some();
             (1, run.trace, run.statistics.clone(), failure.then_some(run))
@@ -139,7 +139,7 @@ impl Sim {
             output.say(format_args!(
                 "seed {seed} breaks a property; looking for the least that does"
             ));
-            shrink::<Elector>(scenario, seed, &broken)
+            shrink::<Member>(scenario, seed, &broken)
         } else {
             (self.reduction(), broken)
         };

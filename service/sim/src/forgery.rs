@@ -58,6 +58,7 @@ impl Forger {
                 from: anyone,
                 multicast: true,
                 bytes: Vec::new(),
+                forged: true,
             },
             |base| Datagram::clone(base),
         );
@@ -81,6 +82,7 @@ impl Forger {
                 .for_each(|byte| *byte ^= 1 << random.below(8)),
             _ => {}
         }
+        forged.forged = base.is_none_or(|base| base.bytes != forged.bytes);
         forged
     }
 }

@@ -11,8 +11,8 @@
 #![warn(missing_docs)]
 
 mod clock;
-mod elector;
 mod forgery;
+mod member;
 mod network;
 mod plan;
 mod process;
@@ -26,11 +26,11 @@ mod trace;
 mod watch;
 mod world;
 
-pub use elector::Elector;
+pub use member::Member;
 pub use plan::Reduction;
 pub use process::{
-    Address, Birth, Datagram, Destination, Input, Kind, Order, Output, Phase, Process,
-    SegmentState, View,
+    Address, Birth, Channel, Datagram, Destination, Fact, Input, Kind, Order, Output, Phase,
+    Process, SegmentState, View,
 };
 pub use property::{Broken, Lack, Property};
 pub use run::{Run, Runs, run, run_seeds, shrink, speed};

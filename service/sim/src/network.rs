@@ -4,7 +4,7 @@ use std::time::Duration;
 use bellwether_machine::Random;
 use bellwether_types::Time;
 
-use crate::process::{Address, Destination};
+use crate::process::{Address, Channel, Destination};
 use crate::scenario;
 
 /// What lies between the nodes: who hears whom, when, and how often.
@@ -28,6 +28,7 @@ struct Port {
     cut_to: u64,
     /// Faults that keep multicast away from it.
     deaf: u32,
+    channel: Channel,
 }
 
 #[derive(Debug)]
@@ -36,6 +37,8 @@ struct Segment {
     cuts: u64,
     loss_ppm: u32,
     added: Duration,
+    /// Faults that keep all multicast from being carried.
+    mute: u32,
 }
 
 /// What keeps some nodes from hearing others: what any of `from` sends does not come to any of `to`.
@@ -79,6 +82,7 @@ impl Network {
             cuts: 0,
             loss_ppm: 0,
             added: Duration::ZERO,
+            mute: 0,
         });
         Self {
             settings,
@@ -115,14 +119,19 @@ impl Network {
         let nodes = self.nodes(port.segment);
         let fragments = self.fragments(len);
         match to {
-            Destination::All => {
-                let receivers = nodes.filter(|node| *node != from);
-                receivers.for_each(|node| {
-                    self.cross(now, from, port, node, true, fragments, &mut deliver)
-                });
+            Destination::All(channel) => {
+                if self.segments[port.segment as usize].mute > 0 || port.deaf > 0 {
+                    return;
+                }
+                for node in nodes.filter(|node| *node != from) {
+                    let target = &self.ports[node as usize];
+                    if target.channel == channel && target.deaf == 0 {
+                        self.cross(now, from, node, fragments, &mut deliver);
+                    }
+                }
             }
             Destination::One(Address(node)) if nodes.contains(&node) => {
-                self.cross(now, from, port, node, false, fragments, &mut deliver);
+                self.cross(now, from, node, fragments, &mut deliver);
             }
             Destination::One(_) => {}
         }
@@ -135,19 +144,16 @@ impl Network {
         (len + fragments * (HEADER_LEN + FRAME_LEN)).max(fragments * frame_min)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the inner loop of every run")]
     fn cross(
         &mut self,
         now: Time,
         from: u32,
-        port: Port,
         to: u32,
-        multicast: bool,
         fragments: usize,
         deliver: &mut impl FnMut(u32, Time),
     ) {
-        let target = self.ports[to as usize];
-        if port.cut_from & target.cut_to != 0 || (multicast && (target.deaf > 0 || port.deaf > 0)) {
+        let port = &self.ports[from as usize];
+        if port.cut_from & self.ports[to as usize].cut_to != 0 {
             return;
         }
         let segment = &self.segments[port.segment as usize];
@@ -220,6 +226,17 @@ impl Network {
         *count = if deaf { *count + 1 } else { *count - 1 };
     }
 
+    /// Keeps a segment from carrying multicast, or no longer. Faults may overlap.
+    pub(crate) fn mute(&mut self, segment: u32, mute: bool) {
+        let count = &mut self.segments[segment as usize].mute;
+        *count = if mute { *count + 1 } else { *count - 1 };
+    }
+
+    /// A node listens to this channel from now on.
+    pub(crate) fn listen(&mut self, node: u32, channel: Channel) {
+        self.ports[node as usize].channel = channel;
+    }
+
     /// From now on at least so many of a segment's datagrams are lost.
     pub(crate) fn lose(&mut self, segment: u32, loss_ppm: u32) {
         self.segments[segment as usize].loss_ppm = loss_ppm;
@@ -236,6 +253,8 @@ mod tests {
     use super::*;
     use crate::scenario::{Between, Percent, Span};
 
+    const ALL: Destination = Destination::All(Channel(0));
+
     fn network(settings: scenario::Network) -> Network {
         Network::new(settings, &[0..4, 4..6], Random::new(1))
     }
@@ -249,8 +268,8 @@ mod tests {
     #[test]
     fn multicast_reaches_all_others_of_the_segment_and_nobody_else() {
         let mut network = network(scenario::Network::default());
-        assert_eq!(heard(&mut network, 1, Destination::All), [0, 2, 3]);
-        assert_eq!(heard(&mut network, 5, Destination::All), [4]);
+        assert_eq!(heard(&mut network, 1, ALL), [0, 2, 3]);
+        assert_eq!(heard(&mut network, 5, ALL), [4]);
         assert_eq!(heard(&mut network, 1, Destination::One(Address(3))), [3]);
         assert!(heard(&mut network, 1, Destination::One(Address(4))).is_empty());
     }
@@ -276,23 +295,37 @@ mod tests {
                 },
             )
             .unwrap();
-        assert_eq!(heard(&mut network, 0, Destination::All), [3]);
-        assert_eq!(heard(&mut network, 1, Destination::All), [0, 3]);
-        assert_eq!(heard(&mut network, 2, Destination::All), [0, 1, 3]);
+        assert_eq!(heard(&mut network, 0, ALL), [3]);
+        assert_eq!(heard(&mut network, 1, ALL), [0, 3]);
+        assert_eq!(heard(&mut network, 2, ALL), [0, 1, 3]);
         network.mend(one_way);
-        assert_eq!(heard(&mut network, 0, Destination::All), [1, 3]);
+        assert_eq!(heard(&mut network, 0, ALL), [1, 3]);
         network.mend(other);
-        assert_eq!(heard(&mut network, 0, Destination::All), [1, 2, 3]);
+        assert_eq!(heard(&mut network, 0, ALL), [1, 2, 3]);
     }
 
     #[test]
     fn the_deaf_hear_unicast() {
         let mut network = network(scenario::Network::default());
         network.deafen(2, true);
-        assert_eq!(heard(&mut network, 0, Destination::All), [1, 3]);
+        assert_eq!(heard(&mut network, 0, ALL), [1, 3]);
         assert_eq!(heard(&mut network, 0, Destination::One(Address(2))), [2]);
         network.deafen(2, false);
-        assert_eq!(heard(&mut network, 0, Destination::All), [1, 2, 3]);
+        assert_eq!(heard(&mut network, 0, ALL), [1, 2, 3]);
+    }
+
+    #[test]
+    fn multicast_is_carried_to_those_who_listen_on_its_channel_unless_the_segment_is_mute() {
+        let mut network = network(scenario::Network::default());
+        network.listen(3, Channel(1));
+        assert_eq!(heard(&mut network, 0, ALL), [1, 2]);
+        assert_eq!(heard(&mut network, 0, Destination::All(Channel(1))), [3]);
+        network.mute(0, true);
+        assert!(heard(&mut network, 0, ALL).is_empty());
+        assert_eq!(heard(&mut network, 0, Destination::One(Address(2))), [2]);
+        assert_eq!(heard(&mut network, 4, ALL), [5]);
+        network.mute(0, false);
+        assert_eq!(heard(&mut network, 0, ALL), [1, 2]);
     }
 
     #[test]
@@ -305,7 +338,7 @@ mod tests {
         let mut arrived = |len| {
             let mut arrived = [0_u32; 4];
             for _ in 0..10_000 {
-                network.carry(Time::ZERO, 0, Destination::All, len, |node, _| {
+                network.carry(Time::ZERO, 0, ALL, len, |node, _| {
                     arrived[node as usize] += 1
                 });
             }

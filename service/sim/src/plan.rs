@@ -6,6 +6,7 @@ use bellwether_types::Time;
 
 use crate::clock::Clock;
 use crate::network::Cut;
+use crate::process::Channel;
 use crate::scenario::{DiskFate, FaultKind, Percent, Rule, Scenario, Who};
 
 /// One run, drawn from a scenario by a seed: everything but what happens.
@@ -50,6 +51,8 @@ pub(crate) enum Blow {
     /// first after him to do so many outputs, which is in the middle of taking over.
     CrashMidway {
         who: Option<Target>,
+        /// Merge datagrams count alone; everybody is armed, and whoever sends so many first dies of it.
+        merging: bool,
         outputs: u32,
         down: Duration,
         wiped: bool,
@@ -64,6 +67,7 @@ pub(crate) enum Blow {
     Deaf {
         who: Target,
     },
+    Mute,
     Loss {
         ppm: u32,
     },
@@ -74,6 +78,8 @@ pub(crate) enum Blow {
     Leave {
         who: Target,
     },
+    Move(Channel),
+    SetGroup(u32),
     Forge {
         rate: u32,
     },
@@ -128,12 +134,12 @@ impl Plan {
 impl Fault {
     /// When nothing of it is left.
     fn end(&self) -> Time {
-        let down = if let Blow::CrashMidway { down, .. } = self.blow {
-            down
-        } else {
-            Duration::ZERO
-        };
-        self.at + self.lasts + down
+        match self.blow {
+            Blow::CrashMidway { down, .. } => self.at + self.lasts + down,
+            // Unicast must do: it is no excuse.
+            Blow::Mute => self.at,
+            _ => self.at + self.lasts,
+        }
     }
 }
 
@@ -245,27 +251,37 @@ fn blow(kind: FaultKind, rule: &Rule, nodes: &Range<u32>, random: &mut Random) -
             let down = rule.lasts.draw_evenly(random);
             Blow::CrashMidway {
                 who,
+                merging: false,
                 outputs,
                 down,
                 wiped,
             }
         }
+        FaultKind::CrashMerging => Blow::CrashMidway {
+            who: None,
+            merging: true,
+            outputs: random.below(16) as u32,
+            down: rule.lasts.draw_evenly(random),
+            wiped,
+        },
         FaultKind::Blackout => Blow::Blackout { wiped },
         FaultKind::Pause => Blow::Pause { who },
         FaultKind::Partition => {
-            let [from, to] = shares(nodes, random);
-            let back = Cut {
-                from: to.clone(),
-                to: from.clone(),
+            let parts = shares(nodes, rule.parts.unwrap_or(2), random);
+            let cut = |part: &Vec<u32>| Cut {
+                from: part.clone(),
+                to: nodes.clone().filter(|node| !part.contains(node)).collect(),
             };
-            Blow::Cut(vec![Cut { from, to }, back])
+            Blow::Cut(parts.iter().map(cut).collect())
         }
         FaultKind::OneWay => {
-            let [from, to] = shares(nodes, random);
+            let parts = shares(nodes, 2, random);
+            let [from, to] = parts.try_into().expect("two parts");
             Blow::Cut(vec![Cut { from, to }])
         }
         FaultKind::Bridge => {
-            let [from, to, _] = shares(nodes, random);
+            let parts = shares(nodes, 3, random);
+            let [from, to, _] = parts.try_into().expect("three parts");
             let back = Cut {
                 from: to.clone(),
                 to: from.clone(),
@@ -279,6 +295,9 @@ fn blow(kind: FaultKind, rule: &Rule, nodes: &Range<u32>, random: &mut Random) -
         FaultKind::Delay => Blow::Delay {
             added: rule.added.unwrap_or_default().draw(random),
         },
+        FaultKind::MulticastCut => Blow::Mute,
+        FaultKind::Move => Blow::Move(Channel(1 + random.below(4) as u8)),
+        FaultKind::SetGroup => Blow::SetGroup(random.below(1_000) as u32),
         FaultKind::StepDown => Blow::StepDown,
         FaultKind::Leave => Blow::Leave { who },
         FaultKind::Forge => Blow::Forge {
@@ -287,13 +306,15 @@ fn blow(kind: FaultKind, rule: &Rule, nodes: &Range<u32>, random: &mut Random) -
     }
 }
 
-/// Deals the nodes out at random; of all sizes of shares, not only of equal ones.
-fn shares<const N: usize>(nodes: &Range<u32>, random: &mut Random) -> [Vec<u32>; N] {
-    let mut shares = [const { Vec::new() }; N];
+/// Deals the nodes out at random; to two or three, in shares of all sizes and not only equal ones.
+fn shares(nodes: &Range<u32>, parts: u8, random: &mut Random) -> Vec<Vec<u32>> {
+    let mut shares = vec![Vec::new(); parts.into()];
     let first_ppm = 100_000 + random.below(800_000) as u32;
     for node in nodes.clone() {
-        let others = N as u64 - 1;
-        let share = if random.chance(first_ppm) {
+        let others = u64::from(parts) - 1;
+        let share = if parts > 3 {
+            random.below(parts.into()) as usize
+        } else if random.chance(first_ppm) {
             0
         } else {
             1 + random.below(others) as usize

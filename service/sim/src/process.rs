@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use bellwether_machine::Machine;
 use bellwether_types::{Epoch, Incarnation, NodeId, Time};
+use bellwether_wire::control::{MergeId, StateVersion};
 use serde::Serialize;
 
 use crate::scenario::Protocol;
@@ -50,6 +51,10 @@ pub struct Birth<'a, P: Process> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u32);
 
+/// A multicast channel of each segment, by number. A process that starts listens to number 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Channel(pub u8);
+
 /// What a process is given.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -68,8 +73,12 @@ pub enum Input {
 pub enum Order {
     /// Give up office.
     StepDown,
-    /// Say farewell; the process is stopped a moment later.
+    /// Say farewell, and end.
     Leave,
+    /// Move the segment to another channel.
+    Move(Channel),
+    /// The segment has a content group of this number.
+    SetGroup(u32),
 }
 
 /// What a process wants done.
@@ -86,13 +95,46 @@ pub enum Output<D> {
         /// What goes over the wire.
         bytes: Vec<u8>,
     },
+    /// Listen to this channel from now on, and to no other.
+    Listen(Channel),
+    /// Something that cannot be seen from outside.
+    Told(Fact),
+    /// The process has come to its end.
+    Ended,
+}
+
+/// What a process says of itself, for the judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// A merge is in force here.
+    Merged {
+        /// Which merge.
+        merge: MergeId,
+        /// The state that came of it.
+        version: StateVersion,
+    },
+    /// A leader told the control server who belongs to the segment.
+    Reported {
+        /// In which reign.
+        epoch: Epoch,
+        /// The how-manieth report of the reign, from 1.
+        sequence: u64,
+        /// All members at once, and no changes.
+        whole: bool,
+        /// Who belongs now.
+        came: Vec<NodeId>,
+        /// Who does no longer.
+        went: Vec<NodeId>,
+    },
+    /// Something that must never happen.
+    Amiss(String),
 }
 
 /// Who is to get a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
-    /// Every other node of the segment, by multicast.
-    All,
+    /// Every other node of the segment that listens there, by multicast.
+    All(Channel),
     /// One node.
     One(Address),
 }
@@ -109,6 +151,12 @@ pub enum Kind {
     Probe,
     /// A registration with the leader.
     Registration,
+    /// A member's sign of life, or a question for one.
+    Presence,
+    /// What all members know, or a question for it.
+    Report,
+    /// What parts of a segment tell each other when they meet.
+    Merge,
     /// Anything else.
     Other,
 }
@@ -122,6 +170,8 @@ pub struct Datagram {
     pub multicast: bool,
     /// What it says.
     pub bytes: Vec<u8>,
+    /// No node ever sent this: it must have no effect.
+    pub forged: bool,
 }
 
 /// What can be seen of a process from outside.
@@ -135,6 +185,8 @@ pub struct View {
     pub phase: Phase,
     /// The highest epoch it obeyed since it started.
     pub obeyed: Option<Epoch>,
+    /// Whether it is in the report of the leader that it obeys, or leads itself.
+    pub registered: bool,
     /// What it knows of the segment, once it knows something.
     pub state: Option<SegmentState>,
 }
@@ -142,10 +194,14 @@ pub struct View {
 /// What a node knows of its segment, in brief.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SegmentState {
-    /// How many members it counts.
-    pub members: u32,
+    /// Who made it, and the how-manieth it is.
+    pub version: StateVersion,
     /// Equal for equal states only.
     pub digest: u64,
+    /// How many members it counts.
+    pub members: u32,
+    /// How many content groups it knows.
+    pub groups: u32,
 }
 
 /// The five states of an election (ELECT-20).
@@ -183,6 +239,9 @@ impl fmt::Display for Kind {
             Self::Claim => "claims",
             Self::Probe => "probes and answers",
             Self::Registration => "registrations",
+            Self::Presence => "signs of life",
+            Self::Report => "reports and questions",
+            Self::Merge => "merges",
             Self::Other => "others",
         })
     }
@@ -202,12 +261,17 @@ impl fmt::Display for View {
             write!(f, ", epoch {epoch}")?;
         }
         if let Some(state) = self.state {
+            let StateVersion { epoch, sequence } = state.version;
             write!(
                 f,
-                ", {} members ({:08x})",
+                ", {} members in state {} of {epoch} ({:08x})",
                 state.members,
+                sequence,
                 state.digest >> 32
             )?;
+            if !self.registered {
+                f.write_str(", not registered")?;
+            }
         }
         Ok(())
     }

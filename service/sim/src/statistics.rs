@@ -38,6 +38,8 @@ pub struct Recoveries {
     pub claimants: Distribution,
     /// How many heartbeats and claims were multicast meanwhile.
     pub multicasts: Distribution,
+    /// How many registrations, reports and questions for them were sent meanwhile.
+    pub registrations: Distribution,
 }
 
 /// Datagrams of a kind.
@@ -67,6 +69,7 @@ impl Statistics {
             ours.took_ms.0.extend(recoveries.took_ms.0);
             ours.claimants.0.extend(recoveries.claimants.0);
             ours.multicasts.0.extend(recoveries.multicasts.0);
+            ours.registrations.0.extend(recoveries.registrations.0);
         }
         for (kind, traffic) in other.sent {
             let ours = self.sent.entry(kind).or_default();
@@ -85,10 +88,17 @@ impl Statistics {
 }
 
 impl Recoveries {
-    pub(crate) fn add(&mut self, took: Duration, claimants: usize, multicasts: u32) {
+    pub(crate) fn add(
+        &mut self,
+        took: Duration,
+        claimants: usize,
+        multicasts: u32,
+        registrations: u32,
+    ) {
         self.took_ms.add(took.as_secs_f64() * 1e3);
         self.claimants.add(claimants as f64);
         self.multicasts.add(multicasts.into());
+        self.registrations.add(registrations.into());
     }
 }
 
@@ -177,6 +187,11 @@ impl fmt::Display for Statistics {
                 f,
                 "\n{:<34} {}",
                 "  heartbeats and claims", recoveries.multicasts
+            )?;
+            write!(
+                f,
+                "\n{:<34} {}",
+                "  registrations and reports", recoveries.registrations
             )?;
         }
         if self.calm_rate.count() > 0 {

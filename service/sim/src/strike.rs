@@ -17,12 +17,15 @@ pub(crate) enum Undo {
     Start(Vec<u32>),
     Disarm { armed: Vec<u32>, dead: Vec<u32> },
     Hear(u32),
+    Unmute,
     Loss,
     Delay,
 }
 
-/// From a node's farewell to the end of its process.
-const FAREWELL: Duration = Duration::from_millis(50);
+/// From a node's farewell to the end of its process, if it does not end by itself.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+/// Groups that are set at the same time have numbers of their own.
+const LEADERS_MAX: u32 = 1_000;
 
 impl<P: Process> World<P> {
     /// The fault begins.
@@ -50,17 +53,20 @@ impl<P: Process> World<P> {
             }
             Blow::CrashMidway {
                 who,
+                merging,
                 outputs,
                 down,
                 wiped,
             } => {
                 let fuse = Fuse {
                     outputs,
+                    merging,
                     down,
                     wiped,
                 };
                 let (dead, armed) = match who {
                     Some(who) => (vec![], vec![self.find(segment, who)?]),
+                    None if merging => (vec![], self.living(segment)),
                     None => (
                         self.find(segment, Target::Leader).into_iter().collect(),
                         self.living(segment),
@@ -93,6 +99,10 @@ impl<P: Process> World<P> {
                 self.network.deafen(node, true);
                 Some(Undo::Hear(node))
             }
+            Blow::Mute => {
+                self.network.mute(segment, true);
+                Some(Undo::Unmute)
+            }
             Blow::Loss { ppm } => {
                 self.network.lose(segment, ppm);
                 Some(Undo::Loss)
@@ -114,8 +124,20 @@ impl<P: Process> World<P> {
                 }
                 self.order(node, Order::Leave);
                 let half = end.since(self.now) / 2;
-                self.at(self.now + half.min(FAREWELL), Event::Stop(node));
+                self.at(self.now + half.min(FAREWELL_MAX), Event::Stop(node));
                 Some(Undo::Start(vec![node]))
+            }
+            Blow::Move(channel) => {
+                let leader = self.find(segment, Target::Leader)?;
+                self.order(leader, Order::Move(channel));
+                None
+            }
+            Blow::SetGroup(number) => {
+                for leader in self.watch.leaders(segment) {
+                    self.watch.ordered_group(segment);
+                    self.order(leader, Order::SetGroup(number * LEADERS_MAX + leader));
+                }
+                None
             }
             Blow::Forge { .. } => {
                 self.at(self.now, Event::Forge(index));
@@ -147,6 +169,9 @@ impl<P: Process> World<P> {
                     .into_iter()
                     .for_each(|node| self.nodes[node as usize].fuse = None);
                 dead.into_iter().for_each(|node| self.start(node));
+            }
+            Some(Undo::Unmute) => {
+                self.network.mute(segment, false);
             }
             Some(Undo::Loss) => self.network.lose(segment, 0),
             Some(Undo::Delay) => self.network.slow(segment, Duration::ZERO),

@@ -3,14 +3,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bellwether_machine::{Outbox, Random};
-use bellwether_types::Time;
+use bellwether_types::{Epoch, NodeId, Time};
 
 use crate::clock::Clock;
 use crate::forgery::Forger;
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::process::{
-    Address, Birth, Datagram, Destination, Input, Kind, Order, Output, Process, View,
+    Address, Birth, Channel, Datagram, Destination, Fact, Input, Kind, Order, Output, Process, View,
 };
 use crate::property::Property;
 use crate::queue::Queue;
@@ -57,13 +57,17 @@ pub(crate) struct Node<P: Process> {
     pub(crate) fuse: Option<Fuse>,
     pub(crate) view: Option<View>,
     starts: u64,
+    /// The highest reign that it obeyed when nothing waited for its disk any more.
+    sworn: Option<(NodeId, Epoch)>,
     /// Wake-ups in a row that left a deadline due.
     spins: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fuse {
+    /// Outputs, or merge datagrams alone, that still get out.
     pub(crate) outputs: u32,
+    pub(crate) merging: bool,
     /// How long the node stays dead then.
     pub(crate) down: Duration,
     pub(crate) wiped: bool,
@@ -213,8 +217,18 @@ impl<P: Process> World<P> {
         self.trace
             .tell(self.now, || format!("{address} starts with {kept}"));
         let (process, disk) = P::start(node.clock.shows(self.now), birth);
+        let view = process.view();
         node.process = Some(process);
         node.disk = Some(disk);
+        if let Some((id, sworn)) = node.sworn
+            && id == view.id
+            && view.obeyed < Some(sworn)
+        {
+            let to = view.obeyed;
+            let property = Property::ReignForgotten { from: sworn, to };
+            self.watch.fail(self.now, address, property);
+        }
+        self.network.listen(address, Channel::default());
         self.watch.started(address);
         self.feed(address, Input::Start);
     }
@@ -264,6 +278,11 @@ impl<P: Process> World<P> {
         }
         self.current = address;
         let shown = node.clock.shows(self.now);
+        if let Input::Datagram(datagram) = &input
+            && datagram.forged
+        {
+            return self.feed_forged(address, shown, input);
+        }
         let mut outbox = std::mem::take(&mut self.outbox);
         process.handle(shown, input, &mut outbox);
         let mut outputs = outbox.drain();
@@ -282,10 +301,30 @@ impl<P: Process> World<P> {
         self.observe(address);
     }
 
+    /// A datagram that no node ever sent changes nothing, and nothing is said about it.
+    fn feed_forged(&mut self, address: u32, shown: Time, input: Input) {
+        let Some(process) = &mut self.nodes[address as usize].process else {
+            return;
+        };
+        if process.wake_at().is_some_and(|due| due <= shown) {
+            // What is due comes first, so that it is not taken for an effect.
+            return self.feed(address, Input::Wake);
+        }
+        let before = process.view();
+        let mut outbox = std::mem::take(&mut self.outbox);
+        process.handle(shown, input, &mut outbox);
+        let quiet = outbox.drain().count() == 0;
+        if !quiet || process.view() != before {
+            self.watch.fail(self.now, address, Property::Swayed);
+        }
+        self.outbox = outbox;
+    }
+
     /// Does what a process wants done; false if it cannot go on for now.
     fn perform(&mut self, address: u32, output: Output<P::Disk>) -> bool {
         let node = &mut self.nodes[address as usize];
         match &mut node.fuse {
+            Some(fuse) if fuse.merging && !is_merging(&output) => {}
             Some(fuse) if fuse.outputs == 0 => {
                 let fuse = *fuse;
                 self.burn(address, fuse);
@@ -311,13 +350,35 @@ impl<P: Process> World<P> {
                 self.send(address, to, kind, bytes);
                 true
             }
+            Output::Listen(channel) => {
+                self.trace.record(self.now, address, b'l', &[channel.0]);
+                self.network.listen(address, channel);
+                true
+            }
+            Output::Told(fact) => {
+                self.tell(address, fact);
+                true
+            }
+            Output::Ended => {
+                self.crash(address, false);
+                false
+            }
+        }
+    }
+
+    fn tell(&mut self, address: u32, fact: Fact) {
+        self.trace
+            .tell(self.now, || format!("{address} says: {fact:?}"));
+        match self.nodes[address as usize].process.as_ref() {
+            Some(process) => self.watch.told(self.now, address, &process.view(), fact),
+            None => unreachable!("a process that has said something"),
         }
     }
 
     fn send(&mut self, address: u32, to: Destination, kind: Kind, bytes: Vec<u8>) {
-        let multicast = to == Destination::All;
+        let multicast = matches!(to, Destination::All(_));
         self.trace
-            .record(self.now, address, b'a' + kind as u8, &bytes);
+            .record(self.now, address, b'A' + kind as u8, &bytes);
         let wire_len = self.network.wire_len(bytes.len());
         self.watch
             .sent(self.now, address, kind, multicast, wire_len);
@@ -327,6 +388,7 @@ impl<P: Process> World<P> {
             from,
             multicast,
             bytes,
+            forged: false,
         });
         self.forger
             .hears(self.network.segment_of(address), &datagram);
@@ -404,6 +466,10 @@ impl<P: Process> World<P> {
             return;
         };
         let view = Some(process.view());
+        if node.waiting.is_empty() && node.writing.is_none() {
+            let sworn = view.and_then(|view| Some((view.id, view.obeyed?)));
+            node.sworn = sworn.or(node.sworn);
+        }
         if view != node.view {
             let before = std::mem::replace(&mut node.view, view);
             if let Some(view) = view {
@@ -430,11 +496,22 @@ impl<P: Process> World<P> {
 
     /// An operator wants something of a node.
     pub(crate) fn order(&mut self, address: u32, order: Order) {
-        self.trace.record(self.now, address, b'o', &[order as u8]);
+        self.trace
+            .record(self.now, address, b'o', format!("{order:?}").as_bytes());
         self.trace
             .tell(self.now, || format!("{address} is ordered to {order:?}"));
         self.feed(address, Input::Order(order));
     }
+}
+
+fn is_merging<D>(output: &Output<D>) -> bool {
+    matches!(
+        output,
+        Output::Send {
+            kind: Kind::Merge,
+            ..
+        }
+    )
 }
 
 impl<P: Process> Node<P> {
@@ -451,6 +528,7 @@ impl<P: Process> Node<P> {
             fuse: None,
             view: None,
             starts: 0,
+            sworn: None,
             spins: 0,
         }
     }

@@ -54,6 +54,18 @@ pub struct Protocol {
     pub heartbeat: Option<Span>,
     /// Whether a claim is sent at the trigger or after the wait (ELECT-32).
     pub profile: Profile,
+    /// How what is for all reaches them.
+    pub reach: Reach,
+}
+
+/// How what is for all reaches them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// By multicast.
+    Multicast,
+    /// One by one: the network has no multicast, and every node is told of three others.
+    Peers,
 }
 
 /// The family of spans.
@@ -112,11 +124,13 @@ pub enum FaultKind {
     Crash,
     /// The same in the middle of what a node was about to do: after a random one of its next outputs.
     CrashMidway,
+    /// The same in the middle of a merge: whoever sends a random one of its next messages first.
+    CrashMerging,
     /// All nodes of a segment die at once.
     Blackout,
     /// A process is stopped, and goes on where it was; what came meanwhile waits in its socket.
     Pause,
-    /// A segment falls into two parts.
+    /// A segment falls into two parts, or more.
     Partition,
     /// Some nodes are not heard by the others, but hear them.
     OneWay,
@@ -124,6 +138,8 @@ pub enum FaultKind {
     Bridge,
     /// Multicast no longer reaches a node; unicast does.
     Deaf,
+    /// Multicast reaches nobody in the segment any more; unicast does, and must do.
+    MulticastCut,
     /// More datagrams are lost.
     Loss,
     /// Datagrams take longer.
@@ -132,6 +148,10 @@ pub enum FaultKind {
     StepDown,
     /// A node says farewell and stops; it starts again when the time is over.
     Leave,
+    /// The leader is ordered to move the segment to another control channel.
+    Move,
+    /// Whoever leads is ordered to set up a content group, of which all must know in the end.
+    SetGroup,
     /// Somebody without the key repeats, damages and invents datagrams.
     Forge,
 }
@@ -155,6 +175,8 @@ pub struct Rule {
     pub percent: Option<Percent>,
     /// Of `delay`: how much longer they take.
     pub added: Option<Between>,
+    /// Of `partition`: how many parts; 2 unless said.
+    pub parts: Option<u8>,
     /// Of `forge`: datagrams a second.
     pub rate: Option<u32>,
 }
@@ -195,8 +217,13 @@ pub struct Expect {
     pub calm: Span,
     /// When all are settled the leader is the node of the highest priority.
     pub best: bool,
-    /// The processes know their segment's members: all must know the same, and all of them.
+    /// When a leader dies, the best of the others is the next.
+    pub heir: bool,
+    /// The processes know their segment's members: all must know the same, and all of them, and so must the control
+    /// server.
     pub members: bool,
+    /// Every content group that was ever set up is known in the end.
+    pub groups: bool,
 }
 
 /// A scenario that cannot be used.
@@ -228,7 +255,10 @@ fn place(line: Option<usize>) -> String {
 }
 
 /// Nodes that a run may have.
-pub const NODES_MAX: u32 = 100_000;
+pub const NODES_MAX: u32 = 60_000;
+
+/// Nodes that a segment may have.
+pub const SEGMENT_NODES_MAX: u32 = 4_096;
 
 impl Scenario {
     /// The scenario of a built-in name, or of a file.
@@ -272,6 +302,12 @@ impl Scenario {
         if segments == 0 || segments > nodes {
             return Err(format!(
                 "{segments} segments: it must be 1 to the number of nodes, {nodes}"
+            ));
+        }
+        let most = nodes.div_ceil(segments);
+        if most > SEGMENT_NODES_MAX {
+            return Err(format!(
+                "{most} nodes in a segment: it must be up to {SEGMENT_NODES_MAX}"
             ));
         }
         self.protocol.spans().map_err(|error| error.to_string())?;
@@ -327,6 +363,12 @@ fn check_rule(kind: FaultKind, rule: &Rule) -> Result<(), &'static str> {
         rule.rate.is_some(),
         "`rate` belongs to `forge`, and to it alone",
     )?;
+    if rule.parts.is_some() && kind != FaultKind::Partition {
+        return Err("`parts` belongs to `partition`, and to it alone");
+    }
+    if rule.parts.is_some_and(|parts| !(2..=32).contains(&parts)) {
+        return Err("`parts` must be 2 to 32");
+    }
     if rule.rate.is_some_and(|rate| rate == 0 || rate > 1_000_000) {
         return Err("`rate` must be 1 to 1000000");
     }
@@ -365,6 +407,7 @@ impl Default for Protocol {
             timing: Timing::Fast,
             heartbeat: None,
             profile: Profile::Claim,
+            reach: Reach::Multicast,
         }
     }
 }
@@ -404,7 +447,9 @@ impl Default for Expect {
             settled: Span::from_secs(10),
             calm: Span::from_secs(5),
             best: false,
-            members: false,
+            heir: false,
+            members: true,
+            groups: false,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use self::segment::{Disturbance, Segment};
 use crate::plan::Plan;
-use crate::process::{Kind, View};
+use crate::process::{Fact, Kind, View};
 use crate::property::{Broken, Lack, Property};
 use crate::scenario::Expect;
 use crate::statistics::Statistics;
@@ -111,6 +111,17 @@ impl Watch {
         (self.statistics, self.broken)
     }
 
+    /// All who lead.
+    pub(crate) fn leaders(&self, segment: u32) -> Vec<u32> {
+        let leading = self.segments[segment as usize].leading.iter();
+        leading.map(|(node, _)| *node).collect()
+    }
+
+    /// A leader is ordered to set up a content group.
+    pub(crate) fn ordered_group(&mut self, segment: u32) {
+        self.segments[segment as usize].groups += 1;
+    }
+
     /// Who leads, in the highest of reigns if several do.
     pub(crate) fn leader(&self, segment: u32) -> Option<u32> {
         let leading = self.segments[segment as usize].leading.iter();
@@ -134,18 +145,27 @@ impl Watch {
     }
 
     pub(crate) fn started(&mut self, node: u32) {
-        self.segment(node).living += 1;
+        let segment = self.segment(node);
+        segment.living.insert(node);
+        // Nobody could have ranked it yet.
+        segment.heir = None;
     }
 
     pub(crate) fn died(&mut self, now: Time, node: u32, view: Option<View>) {
         let number = self.nodes[node as usize].0;
+        let expect = self.expect;
         let segment = self.segment(node);
-        segment.living -= 1;
+        let settled = segment.lack(expect).is_none();
+        segment.living.remove(&node);
+        segment.heir = None;
         if let Some(view) = view {
             segment.forget(node, &view);
         }
         if segment.leader == Some(node) {
             segment.leader = None;
+            if settled && expect.heir && segment.hindrances == 0 {
+                segment.heir = segment.best_living();
+            }
             self.disturbed(now, number, Cause::LeaderLost);
         }
         self.look(now, number);
@@ -168,6 +188,20 @@ impl Watch {
             );
         }
         let number = self.nodes[node as usize].0;
+        let version = before
+            .and_then(|before| before.state)
+            .map(|state| state.version);
+        if let Some(state) = view.state
+            && version != Some(state.version)
+        {
+            if Some(state.version.epoch) != view.obeyed {
+                self.fail(now, node, Property::ForeignState(state.version));
+            }
+            let known = &mut self.segment(node).digests;
+            if *known.entry(state.version).or_insert(state.digest) != state.digest {
+                self.fail(now, node, Property::SplitState(state.version));
+            }
+        }
         if let Some(before) = &before {
             self.segment(node).forget(node, before);
         }
@@ -178,6 +212,41 @@ impl Watch {
             self.crowned(now, node, epoch, &view);
         }
         self.look(now, number);
+    }
+
+    /// A node says something of itself.
+    pub(crate) fn told(&mut self, now: Time, node: u32, view: &View, fact: Fact) {
+        let segment = self.segment(node);
+        let property = match fact {
+            Fact::Merged { merge, version } => {
+                let who = (merge, view.id, view.incarnation);
+                let agreed = *segment.merges.entry(merge).or_insert(version) == version;
+                match segment.merged.insert(who) {
+                    false => Property::MergedTwice(merge),
+                    true if !agreed => Property::MergedOtherwise(merge),
+                    true => return,
+                }
+            }
+            Fact::Reported {
+                epoch,
+                sequence,
+                whole,
+                came,
+                went,
+            } => {
+                let last = segment.reports.insert(epoch, sequence).unwrap_or(0);
+                let number = self.nodes[node as usize].0;
+                let segment = self.segment(node);
+                segment.server.take((epoch, sequence), whole, &came, &went);
+                self.look(now, number);
+                if sequence == last + 1 && (whole || last > 0) {
+                    return;
+                }
+                Property::ReportOrder(epoch, sequence)
+            }
+            Fact::Amiss(what) => Property::Amiss(what),
+        };
+        self.fail(now, node, property);
     }
 
     fn check_incarnation(&mut self, now: Time, node: u32, started: bool, view: &View) {
@@ -219,6 +288,13 @@ impl Watch {
         if cause == Cause::Heal && (segment.hindrances > 0 || segment.lack(expect).is_none()) {
             return;
         }
+        let heals = segment
+            .disturbance
+            .as_ref()
+            .map(|disturbance| disturbance.cause);
+        if heals == Some(Cause::Heal) && cause == Cause::LeaderLost {
+            return;
+        }
         // A reign can be as old as a split that has just healed: it may well go on.
         let before = segment
             .leading
@@ -253,6 +329,8 @@ impl Watch {
             }
             let counts = multicast && matches!(kind, Kind::Claim | Kind::Alive);
             disturbance.multicasts += u32::from(counts);
+            let counts = matches!(kind, Kind::Registration | Kind::Report);
+            disturbance.registrations += u32::from(counts);
         }
         if kind == Kind::Registration {
             let second = now.as_nanos() / 1_000_000_000;
@@ -280,7 +358,9 @@ impl Watch {
                 Cause::LeaderLost | Cause::StepDown => {
                     !matches!(lack, Some(Lack::Leader | Lack::OneLeader | Lack::Obedience))
                 }
-                Cause::ColdStart | Cause::Heal => lack.is_none(),
+                Cause::ColdStart => lack.is_none(),
+                // Whoever died meanwhile is missed later.
+                Cause::Heal => matches!(lack, None | Some(Lack::Members | Lack::ControlServer)),
             };
             reached && leads.is_some() && leads != disturbance.before
         }) {
@@ -290,7 +370,21 @@ impl Watch {
                 .recoveries
                 .entry(disturbance.cause)
                 .or_default();
-            recoveries.add(took, disturbance.claimants.len(), disturbance.multicasts);
+            recoveries.add(
+                took,
+                disturbance.claimants.len(),
+                disturbance.multicasts,
+                disturbance.registrations,
+            );
+            let heir = segment.heir.take();
+            if disturbance.cause == Cause::LeaderLost
+                && let Some(best) = heir
+                && let Some((leader, _)) = segment.leading.first().copied()
+                && leader != best
+            {
+                self.fail(now, leader, Property::NotTheBest { leader, best });
+                return;
+            }
         }
         let Some(unsettled) = &mut self.unsettled else {
             return;

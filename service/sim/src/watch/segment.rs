@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use bellwether_types::{Epoch, Incarnation, Time};
+use bellwether_types::{Epoch, Incarnation, NodeId, Time};
+use bellwether_wire::control::{MergeId, StateVersion};
 
 use super::Cause;
 use crate::plan::Plan;
@@ -15,10 +16,28 @@ use crate::scenario::Expect;
 pub(super) struct Segment {
     /// The node that should lead in the end.
     pub(super) best: u32,
-    pub(super) living: u32,
+    /// The node that should lead after one that died, if nothing else happens.
+    pub(super) heir: Option<u32>,
+    first: u32,
+    priorities: Vec<u32>,
+    pub(super) living: BTreeSet<u32>,
+    /// Of all who live and have shown themselves.
+    ids: Ids,
+    registered: usize,
     pub(super) reigns: BTreeMap<Epoch, u32>,
     pub(super) states: BTreeMap<Option<SegmentState>, u32>,
     pub(super) leading: Vec<(u32, Epoch)>,
+    /// What was held as each version, by anybody, ever.
+    pub(super) digests: BTreeMap<StateVersion, u64>,
+    /// What came of each merge.
+    pub(super) merges: BTreeMap<MergeId, StateVersion>,
+    /// In which start of which node each merge took effect.
+    pub(super) merged: BTreeSet<(MergeId, NodeId, Incarnation)>,
+    /// The last report of each reign to the control server.
+    pub(super) reports: BTreeMap<Epoch, u64>,
+    pub(super) server: Server,
+    /// Content groups that were ordered.
+    pub(super) groups: u32,
     /// Who led in each reign, ever.
     pub(super) held: BTreeMap<Epoch, (u32, Incarnation)>,
     /// Who led last, unless it died.
@@ -40,7 +59,20 @@ pub(super) struct Disturbance {
     pub(super) before: Option<Epoch>,
     pub(super) claimants: BTreeSet<u32>,
     pub(super) multicasts: u32,
+    pub(super) registrations: u32,
 }
+
+/// What the control server knows of the segment.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    number: Option<(Epoch, u64)>,
+    members: BTreeSet<NodeId>,
+    ids: Ids,
+}
+
+/// A set of nodes in brief: equal for equal sets, and otherwise as good as never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Ids(u128);
 
 impl Segment {
     pub(super) fn new(nodes: &Range<u32>, plan: &Plan) -> Self {
@@ -53,10 +85,24 @@ impl Segment {
             .max_by_key(|node| plan.nodes[*node as usize].priority);
         Self {
             best: best.unwrap_or(nodes.start),
-            living: 0,
+            heir: None,
+            first: nodes.start,
+            priorities: nodes
+                .clone()
+                .map(|node| plan.nodes[node as usize].priority)
+                .collect(),
+            living: BTreeSet::new(),
+            ids: Ids::default(),
+            registered: 0,
             reigns: BTreeMap::new(),
             states: BTreeMap::new(),
             leading: Vec::new(),
+            digests: BTreeMap::new(),
+            merges: BTreeMap::new(),
+            merged: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            server: Server::default(),
+            groups: 0,
             held: BTreeMap::new(),
             leader: None,
             hindrances: 0,
@@ -69,7 +115,7 @@ impl Segment {
 
     /// What it lacks to be settled; a segment of which nobody lives lacks nothing.
     pub(super) fn lack(&self, expect: Expect) -> Option<Lack> {
-        if self.living == 0 {
+        if self.living.is_empty() {
             return None;
         }
         let [(_, epoch)] = self.leading[..] else {
@@ -79,7 +125,8 @@ impl Segment {
                 Lack::OneLeader
             });
         };
-        if self.reigns.get(&epoch) != Some(&self.living) {
+        let living = self.living.len();
+        if self.reigns.get(&epoch).copied() != u32::try_from(living).ok() {
             return Some(Lack::Obedience);
         }
         if !expect.members {
@@ -87,8 +134,14 @@ impl Segment {
         }
         let mut states = self.states.keys();
         match (states.next(), states.next()) {
-            (Some(Some(state)), None) if state.members == self.living => None,
-            (_, None) => Some(Lack::Members),
+            (Some(Some(_)), None) if self.registered < living => Some(Lack::Registration),
+            // All who live are members, so if there are no more of those they are the same.
+            (Some(Some(state)), None) if state.members as usize != living => Some(Lack::Members),
+            (Some(Some(_)), None) if self.server.ids != self.ids => Some(Lack::ControlServer),
+            (Some(Some(state)), None) if expect.groups && state.groups != self.groups => {
+                Some(Lack::Groups)
+            }
+            (Some(Some(_)), None) => None,
             _ => Some(Lack::EqualStates),
         }
     }
@@ -97,6 +150,8 @@ impl Segment {
         if let Some(epoch) = view.reign() {
             *self.reigns.entry(epoch).or_default() += 1;
         }
+        self.ids.toggle(view.id);
+        self.registered += usize::from(view.registered);
         *self.states.entry(view.state).or_default() += 1;
         if let Some(epoch) = view.leads() {
             self.leading.push((node, epoch));
@@ -107,8 +162,47 @@ impl Segment {
         if let Some(epoch) = view.reign() {
             decrease(&mut self.reigns, &epoch);
         }
+        self.ids.toggle(view.id);
+        self.registered -= usize::from(view.registered);
         decrease(&mut self.states, &view.state);
         self.leading.retain(|(leader, _)| *leader != node);
+    }
+
+    /// The strongest of those who live.
+    pub(super) fn best_living(&self) -> Option<u32> {
+        // Of equal ones the first, whose name is the lowest.
+        let priority = |node: &&u32| self.priorities[(**node - self.first) as usize];
+        self.living.iter().rev().max_by_key(priority).copied()
+    }
+}
+
+impl Server {
+    /// A report came; one that an earlier one has overtaken changes nothing.
+    pub(super) fn take(
+        &mut self,
+        number: (Epoch, u64),
+        whole: bool,
+        came: &[NodeId],
+        went: &[NodeId],
+    ) {
+        if self.number >= Some(number) {
+            return;
+        }
+        self.number = Some(number);
+        if whole {
+            self.members.clear();
+        }
+        self.members.retain(|node| !went.contains(node));
+        self.members.extend(came);
+        self.ids = Ids::default();
+        self.members.iter().for_each(|node| self.ids.toggle(*node));
+    }
+}
+
+impl Ids {
+    /// Adds a node, or takes it out.
+    fn toggle(&mut self, node: NodeId) {
+        self.0 ^= u128::from_be_bytes(*node.as_bytes());
     }
 }
 
@@ -120,6 +214,7 @@ impl Disturbance {
             before,
             claimants: BTreeSet::new(),
             multicasts: 0,
+            registrations: 0,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bellwether_machine::{Deadlines, Machine, Outbox, Random};
 use bellwether_sim::scenario::Protocol;
 use bellwether_sim::{
-    Birth, Datagram, Destination, Input, Kind, Order, Output, Phase, Process, View,
+    Birth, Channel, Datagram, Destination, Input, Kind, Order, Output, Phase, Process, View,
 };
 use bellwether_types::{Epoch, Hash, Incarnation, NodeId, Time};
 
@@ -13,7 +13,7 @@ use bellwether_types::{Epoch, Hash, Incarnation, NodeId, Time};
 pub(crate) const SOUND: u8 = 0;
 /// Any heartbeat is obeyed, also that of an old reign.
 pub(crate) const GULLIBLE: u8 = 1;
-/// What was claimed is not made durable.
+/// What was obeyed and claimed is not made durable.
 pub(crate) const FORGETFUL: u8 = 2;
 /// Panics at a heartbeat of somebody else while it leads.
 pub(crate) const NERVOUS: u8 = 3;
@@ -24,17 +24,16 @@ pub(crate) struct Toy<const FLAW: u8> {
     disk: Disk,
     incarnation: Incarnation,
     phase: Phase,
-    obeyed: Option<Epoch>,
     silence: Duration,
     deadlines: Deadlines<Timer>,
 }
 
-/// Who the node is, and the highest reign it ever asked for.
+/// Who the node is, and the highest reign it ever obeyed.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
     id: NodeId,
     starts: u64,
-    counter: u64,
+    obeyed: Option<Epoch>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +56,7 @@ impl<const FLAW: u8> Process for Toy<FLAW> {
         let fresh = Disk {
             id: NodeId::from_bytes(id.to_be_bytes()),
             starts: 0,
-            counter: 0,
+            obeyed: None,
         };
         let mut disk = birth.disk.unwrap_or(fresh);
         disk.starts += 1;
@@ -66,7 +65,6 @@ impl<const FLAW: u8> Process for Toy<FLAW> {
             incarnation: Incarnation(disk.starts),
             disk: disk.clone(),
             phase: Phase::Unknown,
-            obeyed: None,
             silence: 3 * BEAT + Duration::from_millis(10 * rank),
             deadlines: Deadlines::new(),
         };
@@ -79,7 +77,8 @@ impl<const FLAW: u8> Process for Toy<FLAW> {
             id: self.disk.id,
             incarnation: self.incarnation,
             phase: self.phase,
-            obeyed: self.obeyed,
+            obeyed: self.disk.obeyed,
+            registered: true,
             state: None,
         }
     }
@@ -93,7 +92,7 @@ impl<const FLAW: u8> Machine for Toy<FLAW> {
         match input {
             Input::Datagram(datagram) => {
                 if let Some(epoch) = decode(&datagram) {
-                    self.hear(now, epoch);
+                    self.hear(now, epoch, out);
                 }
             }
             Input::Order(Order::StepDown | Order::Leave) if self.phase == Phase::Leading => {
@@ -117,42 +116,45 @@ impl<const FLAW: u8> Machine for Toy<FLAW> {
 }
 
 impl<const FLAW: u8> Toy<FLAW> {
-    fn hear(&mut self, now: Time, epoch: Epoch) {
+    fn hear(&mut self, now: Time, epoch: Epoch, out: &mut Outbox<Output<Disk>>) {
         assert!(
             FLAW != NERVOUS || self.phase != Phase::Leading,
             "who is this?"
         );
-        if epoch.leader == self.disk.id || (FLAW != GULLIBLE && Some(epoch) < self.obeyed) {
+        if epoch.leader == self.disk.id || (FLAW != GULLIBLE && Some(epoch) < self.disk.obeyed) {
             return;
         }
         self.phase = Phase::Known;
-        self.obeyed = Some(epoch);
+        self.obey(epoch, out);
         self.deadlines.cancel(Timer::Beat);
         self.deadlines.set(Timer::Silence, now + self.silence);
     }
 
     fn claim(&mut self, now: Time, out: &mut Outbox<Output<Disk>>) {
-        let seen = self
-            .obeyed
-            .map_or(0, |epoch| epoch.counter)
-            .max(self.disk.counter);
-        self.disk.counter = seen + 1;
-        self.obeyed = Some(Epoch {
+        let seen = self.disk.obeyed.map_or(0, |epoch| epoch.counter);
+        let epoch = Epoch {
             counter: seen + 1,
             leader: self.disk.id,
-        });
+        };
+        self.obey(epoch, out);
         self.phase = Phase::Leading;
-        if FLAW != FORGETFUL {
-            out.push(Output::Persist(self.disk.clone()));
-        }
         self.beat(now, out);
     }
 
+    fn obey(&mut self, epoch: Epoch, out: &mut Outbox<Output<Disk>>) {
+        let before = self.disk.obeyed.replace(epoch);
+        if FLAW != FORGETFUL && before != Some(epoch) {
+            out.push(Output::Persist(self.disk.clone()));
+        }
+    }
+
     fn beat(&mut self, now: Time, out: &mut Outbox<Output<Disk>>) {
-        let Some(epoch) = self.obeyed else { return };
+        let Some(epoch) = self.disk.obeyed else {
+            return;
+        };
         let bytes = encode(epoch);
         out.push(Output::Send {
-            to: Destination::All,
+            to: Destination::All(Channel::default()),
             kind: Kind::Alive,
             bytes,
         });

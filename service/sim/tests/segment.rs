@@ -1,14 +1,14 @@
 //! Elections alone, under the disturbances of the scenarios that come with the simulator.
 
 use bellwether_sim::scenario::{FaultKind, Profile};
-use bellwether_sim::{Cause, Elector, Reduction, Runs, Scenario, run, run_seeds};
+use bellwether_sim::{Cause, Member, Reduction, Runs, Scenario, run, run_seeds};
 
 fn runs(name: &str, seeds: u64, change: impl Fn(&mut Scenario)) -> Runs {
     let mut scenario = Scenario::load(name).unwrap();
-    // Electors do not seal.
+    // Members do not seal.
     scenario.faults.remove(&FaultKind::Forge);
     change(&mut scenario);
-    let runs = run_seeds::<Elector>(&scenario, 1, seeds, |_| {});
+    let runs = run_seeds::<Member>(&scenario, 1, seeds, |_| {});
     if let Some(failure) = &runs.failure {
         let broken = failure.broken.as_ref().unwrap();
         panic!("{name}, seed {}: {broken}", failure.seed);
@@ -69,6 +69,6 @@ fn a_successor_that_was_named_is_obeyed_within_two_heartbeats() {
 #[test]
 fn a_run_of_elections_is_the_same_each_time() {
     let scenario = Scenario::load("churn").unwrap();
-    let trace = || run::<Elector>(&scenario, 3, &Reduction::default(), false).trace;
+    let trace = || run::<Member>(&scenario, 3, &Reduction::default(), false).trace;
     assert_eq!(trace(), trace());
 }
