@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use bellwether_wire::control::{Key, Page, StateVersion, Value};
 
-use crate::state::{Known, SegmentState, read_page};
+use crate::state::{Known, SegmentState, keys_between, read_page};
 
 /// What came of the leader's next state while it is not complete: entries in any order, from pages of any of
 /// its reports, laid over the state that is in force.
@@ -70,7 +70,7 @@ impl Ahead {
         Ok(covers)
     }
 
-    /// What a page of a whole state passes over is no more.
+    /// What a page of a whole state passes over is no more, be it in force or laid over from an earlier page.
     fn take_gaps(&mut self, state: &SegmentState, page: &Page, entries: &[(Key, Known)]) {
         let mut after = page.after.as_ref();
         let last = page.number + 1 == page.count;
@@ -78,6 +78,7 @@ impl Ahead {
         let mut gone = Vec::new();
         for before in ends.chain(last.then_some(None)) {
             gone.extend(state.keys_between(after, before).cloned());
+            gone.extend(keys_between(&self.entries, after, before).cloned());
             after = before;
         }
         for key in gone {

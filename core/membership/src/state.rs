@@ -137,16 +137,7 @@ impl SegmentState {
         after: Option<&Key>,
         before: Option<&Key>,
     ) -> impl Iterator<Item = &Key> {
-        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
-        // `range` refuses an end before its start, and nothing lies there.
-        let last = match (after, before) {
-            (Some(after), Some(before)) if before <= after => Bound::Included(after),
-            (_, before) => before.map_or(Bound::Unbounded, Bound::Excluded),
-        };
-        self.entries
-            .range::<Key, _>((first, last))
-            .filter(|(_, known)| known.value.is_some())
-            .map(|(key, _)| key)
+        keys_between(&self.entries, after, before)
     }
 
     /// Changes an entry, whatever stood there.
@@ -274,6 +265,24 @@ impl Known {
     pub(crate) const fn value(&self) -> Option<&Value> {
         self.value.as_ref()
     }
+}
+
+/// Keys of entries with a value between two keys, the ends excluded.
+pub(crate) fn keys_between<'a>(
+    entries: &'a BTreeMap<Key, Known>,
+    after: Option<&Key>,
+    before: Option<&Key>,
+) -> impl Iterator<Item = &'a Key> {
+    let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+    // `range` refuses an end before its start, and nothing lies there.
+    let last = match (after, before) {
+        (Some(after), Some(before)) if before <= after => Bound::Included(after),
+        (_, before) => before.map_or(Bound::Unbounded, Bound::Excluded),
+    };
+    entries
+        .range::<Key, _>((first, last))
+        .filter(|(_, known)| known.value.is_some())
+        .map(|(key, _)| key)
 }
 
 /// The entries of a page that was made elsewhere; or what is wrong with it.

@@ -183,6 +183,26 @@ fn what_the_whole_passes_over_is_gone() {
     assert!(holds_the_same(&old, &new));
 }
 
+/// Pages come in any order, also late, or again from somebody who recorded them.
+#[test]
+fn what_a_late_page_told_is_gone_when_the_whole_passes_over_it() {
+    let old = next(&SegmentState::default(), &[(2, true), (4, true), (6, true)]);
+    let new = next(&old, &[(4, false), (5, true)]);
+    for order in [[&old, &new], [&new, &old]] {
+        let nothing = SegmentState::default();
+        let mut ahead = Ahead::over(&nothing);
+        for state in order {
+            take_all(&mut ahead, &nothing, &state.pages(None));
+        }
+        // Whoever asks again gets the whole again.
+        take_all(&mut ahead, &nothing, &new.pages(None));
+        assert!(ahead.is_complete());
+        let mut state = nothing.clone();
+        ahead.settle(&mut state, version(2));
+        assert!(holds_the_same(&state, &new));
+    }
+}
+
 #[test]
 fn a_state_of_another_line_does_not_descend_from_this_one() {
     let ours = next(&SegmentState::default(), &[(1, true)]);
