@@ -100,12 +100,13 @@ impl Merged {
         for (number, side) in sides.iter().enumerate() {
             let Some(side) = side else { continue };
             for (node, record) in side.members() {
+                let key = Key::Member(node);
                 let home = match homes.get(&node) {
                     Some(None) => continue,
-                    None if number > 0 => continue,
+                    // Whether it stays the first side says; which start of it is the latest, each.
+                    None if number > 0 && !self.entries.contains_key(&key) => continue,
                     home => home.copied().flatten(),
                 };
-                let key = Key::Member(node);
                 let value = Value::Member(Box::new(record.clone()));
                 let Some(Value::Member(known)) = self.entries.get(&key) else {
                     self.entries.insert(key, value);

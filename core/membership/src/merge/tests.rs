@@ -133,6 +133,17 @@ fn who_failed_is_gone_and_who_does_not_take_part_stays_with_the_first_side_only(
     assert_eq!(members, [node(1), node(3), node(6)]);
 }
 
+#[test]
+fn a_later_start_that_another_side_knows_is_not_forgotten_for_who_does_not_take_part() {
+    let sides = [
+        side(5, 9, vec![member(1, 1, 1), member(9, 1, 11)]),
+        side(4, 7, vec![member(2, 1, 2), member(9, 2, 12)]),
+    ];
+    let participants = [participant(1, 0), participant(2, 1)];
+    let merged = merge(&sides, &participants, &Bitmap::new(), RESULT);
+    assert_eq!(port(&merged, 9), Some(12));
+}
+
 /// GROUP-15, hole d8.
 #[test]
 fn the_first_side_prevails_in_what_differs_and_what_lost_is_kept() {

@@ -69,12 +69,15 @@ impl Witness {
                 };
                 // A node that starts again begins anew; as long as it runs, it never learns what is older.
                 let key = (number, other);
-                let known = self.incarnations.entry(key).or_insert(record.incarnation);
+                let known = self.incarnations.get(&key).copied();
                 assert!(
-                    *known <= record.incarnation,
+                    known <= Some(record.incarnation),
                     "{number} went back on {other}"
                 );
-                *known = record.incarnation;
+                // Until it is in a report, what it heard may be a recording, and does not bind it.
+                if node.machine.is_registered() {
+                    self.incarnations.insert(key, record.incarnation);
+                }
             }
             for (_, event) in &node.events[self.events[number]..] {
                 if let Event::Merged(merge, version) = event {
