@@ -14,13 +14,21 @@ use crate::{Reach, Via};
 pub(crate) struct Paths {
     reach: Reach,
     /// Where datagrams of a node came from last: nothing proves that, so a member's own word goes before.
-    sources: BTreeMap<NodeId, SocketAddr>,
+    sources: BTreeMap<NodeId, Source>,
     /// Addresses that others told, where there is no multicast.
     told: BTreeSet<SocketAddr>,
     /// Who keeps asking, and for how many heartbeats it is sent everything by unicast.
     left_out: BTreeMap<NodeId, u8>,
     /// Heartbeats in a row that came by unicast alone.
     unicast_only: u8,
+}
+
+/// Where datagrams of a node came from.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    address: SocketAddr,
+    /// For how many heartbeats it still counts among those who are here, member or not.
+    fresh: u8,
 }
 
 const SOURCES_MAX: usize = 8_192;
@@ -47,7 +55,9 @@ impl Paths {
         if self.sources.len() >= SOURCES_MAX && !self.sources.contains_key(&from) {
             self.sources.pop_first();
         }
-        self.sources.insert(from, source);
+        let address = source;
+        let fresh = u8::MAX;
+        self.sources.insert(from, Source { address, fresh });
         let works_again = via == Via::Multicast && self.is_deaf();
         if via == Via::Multicast {
             self.unicast_only = 0;
@@ -73,8 +83,17 @@ impl Paths {
         }
     }
 
-    /// This node sent a heartbeat.
+    /// The leader's heartbeat came, or this node sent one.
     pub(crate) fn beat(&mut self) {
+        if self.needs_introduction() {
+            for source in self.sources.values_mut() {
+                source.fresh = source.fresh.saturating_sub(1);
+            }
+        }
+    }
+
+    /// This node sent everybody a heartbeat.
+    pub(crate) fn served(&mut self) {
         self.left_out.retain(|_, left| {
             *left -= 1;
             *left > 0
@@ -98,7 +117,7 @@ impl Paths {
     }
 
     pub(crate) fn source(&self, node: NodeId) -> Option<SocketAddr> {
-        self.sources.get(&node).copied()
+        self.sources.get(&node).map(|source| source.address)
     }
 
     /// Where a message to all goes, when the members are those. The group comes first: of two copies of a datagram only
@@ -119,6 +138,9 @@ impl Paths {
             }
             Reach::Peers(first) => {
                 let known = first.iter().chain(&self.told).copied();
+                // Strangers too: parts of a segment that meet again are not each other's members yet.
+                let heard = self.sources.values().filter(|source| source.fresh > 0);
+                let known = known.chain(heard.map(|source| source.address));
                 let all: BTreeSet<_> = members.map(|(_, address)| address).chain(known).collect();
                 all.into_iter().collect()
             }

@@ -175,12 +175,18 @@ impl Segment {
         match opened.message {
             ControlMessage::Election(ElectionMessage::Alive(alive)) => {
                 self.take_alive(now, from, via, alive, out);
+                self.introduce_rival(from, source, out);
             }
             ControlMessage::Election(message) => {
                 if message == ElectionMessage::Probe {
                     self.paths.asked(from);
                 }
+                let claims = matches!(message, ElectionMessage::Claim(_));
                 self.elect(election::Input::Message { from, message });
+                if claims {
+                    self.run(now, out);
+                    self.introduce_rival(from, source, out);
+                }
             }
             ControlMessage::Membership(message) => {
                 self.elect(election::Input::Heard);
@@ -223,6 +229,7 @@ impl Segment {
         if self.election.reign() != Some(epoch) || self.election.leads() {
             return;
         }
+        self.paths.beat();
         if via == Via::Unicast && self.paths.heartbeat_by_unicast() == Some(false) {
             out.push(Output::Told(Event::MulticastLost));
         }
@@ -280,6 +287,7 @@ impl Segment {
                 }
                 if heartbeat && to == election::To::All {
                     self.paths.beat();
+                    self.paths.served();
                 }
             }
             election::Output::Persist(memory) => {
@@ -346,11 +354,15 @@ impl Segment {
     /// A member's own word about its address goes before what its datagrams look like. A node that is not known
     /// anywhere is not reached, as if the datagram were lost.
     fn send_to_node(&mut self, node: NodeId, message: &ControlMessage, out: &mut Outbox<Output>) {
-        let record = self.membership.segment().record(node);
-        let address = record.map(|record| record.address);
-        if let Some(address) = address.or_else(|| self.paths.source(node)) {
+        if let Some(address) = self.address_of(node) {
             self.send(Some(node), message, [address], out);
         }
+    }
+
+    fn address_of(&self, node: NodeId) -> Option<SocketAddr> {
+        let record = self.membership.segment().record(node);
+        let address = record.map(|record| record.address);
+        address.or_else(|| self.paths.source(node))
     }
 
     fn send(
@@ -387,14 +399,24 @@ impl Segment {
         self.hello_at = Some(now + self.election.settings().timing.heartbeat());
     }
 
+    /// Where there is no multicast: two who lead, or would, may not know of each other; who follows one of them, and
+    /// hears both, tells the other.
+    fn introduce_rival(&mut self, rival: NodeId, source: SocketAddr, out: &mut Outbox<Output>) {
+        let leader = self.election.reign().map(|reign| reign.leader);
+        let follows = leader.is_some() && !self.election.leads();
+        if self.paths.needs_introduction() && follows && leader != Some(rival) {
+            self.introduce(rival, source, out);
+        }
+    }
+
     fn introduce(&mut self, to: NodeId, source: SocketAddr, out: &mut Outbox<Output>) {
-        let leader = self.reign.map(|reign| reign.leader);
-        let leaders = self.membership.members();
-        let leaders = leaders.filter(|(node, _)| Some(*node) == leader);
+        let leader = self.election.reign().map(|reign| reign.leader);
         let others = self.membership.members();
-        let others = others.filter(|(node, _)| Some(*node) != leader);
-        let peers = leaders.chain(others).filter(|(node, _)| *node != to);
-        let peers = peers.map(|(_, record)| record.address);
+        let others = others.filter(|(node, _)| Some(*node) != leader && *node != to);
+        let others = others.map(|(_, record)| record.address);
+        let leader = leader.filter(|leader| *leader != to);
+        let leader = leader.and_then(|leader| self.address_of(leader));
+        let peers = leader.into_iter().chain(others);
         let peers = peers.take(Introduction::PEERS_MAX).collect();
         let answer = ControlMessage::Introduction(Introduction::Peers(peers));
         self.send(Some(to), &answer, [source], out);

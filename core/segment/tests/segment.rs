@@ -229,6 +229,28 @@ fn nodes_that_start_together_end_with_one_leader_and_one_state() {
     assert_eq!(network.settled(), Some(0));
 }
 
+/// Without multicast: each of two knows the third alone, and leads; the third, once it is there, hears both. What the
+/// two hold is merged, though they are not each other's members.
+#[test]
+fn who_hears_two_leaders_introduces_them_to_each_other() {
+    let third = Reach::Peers([address(2)].into());
+    let mut network = Network::new(3, |_| third.clone());
+    network.multicast = false;
+    network.start(0);
+    network.start(1);
+    network.run(5 * SECOND);
+    assert_eq!(
+        network
+            .alive()
+            .filter(|(_, node)| node.election().leads())
+            .count(),
+        2
+    );
+    network.start(2);
+    network.run(5 * SECOND);
+    assert_eq!(network.settled(), Some(0));
+}
+
 /// ELECT-24, REG-12: the strongest that is left leads, and nobody has to register again.
 #[test]
 fn the_next_leader_begins_with_what_all_know() {
