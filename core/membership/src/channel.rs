@@ -30,6 +30,12 @@ const GROUPS_MAX: usize = 256;
 /// Places in all groups together.
 const PLACES_MAX: usize = 1 << 15;
 
+impl Moving {
+    pub(crate) const fn target(&self) -> SocketAddr {
+        self.to
+    }
+}
+
 impl Membership {
     /// The data channel of a content group, if the segment has one for it.
     pub fn data_channel(&self, group: &Name) -> Option<SocketAddr> {
@@ -55,7 +61,13 @@ impl Membership {
             return out.push(Output::Told(Event::NotDone("only the leader can do that")));
         };
         let done = match order {
-            Order::MoveControl(channel) => self.order_move(now, channel),
+            Order::MoveControl(channel) if !channel.ip().is_multicast() => {
+                Err("a control channel is a multicast address")
+            }
+            Order::MoveControl(channel) => {
+                self.order_move(now, channel, out);
+                Ok(())
+            }
             Order::SetGroup {
                 group,
                 channel,
@@ -79,10 +91,7 @@ impl Membership {
         }
     }
 
-    fn order_move(&mut self, now: Time, to: SocketAddr) -> Result<(), &'static str> {
-        if !to.ip().is_multicast() {
-            return Err("a control channel is a multicast address");
-        }
+    fn order_move(&mut self, now: Time, to: SocketAddr, out: &mut Outbox<Output>) {
         if to != self.state.control {
             self.state.moving = Some(Moving {
                 from: self.state.control,
@@ -90,8 +99,8 @@ impl Membership {
                 told: 0,
             });
             self.deadlines.set(Timer::Move, now);
+            self.carry(out);
         }
-        Ok(())
     }
 
     pub(crate) fn repeat_move(&mut self, now: Time, out: &mut Outbox<Output>) {
@@ -101,9 +110,13 @@ impl Membership {
         let (epoch, heartbeat) = (leader.epoch, self.settings.spans.heartbeat);
         let order = |channel| MembershipMessage::Move(Move { epoch, channel });
         let Some(moving) = &mut self.state.moving else {
-            // Whoever starts or fell back listens on the configured channel.
+            // Whoever starts or fell back is on the configured channel, to which all listen. Who is alone calls nobody.
             let (channel, control) = (self.settings.channel, self.state.control);
             if channel != control {
+                if self.state.segment.member_count() <= 1 {
+                    let next = now + heartbeat * HEARTBEATS_PER_WORD;
+                    return self.deadlines.set(Timer::Move, next);
+                }
                 out.push(Output::Send {
                     to: To::Channel(channel),
                     message: order(control),
@@ -136,6 +149,30 @@ impl Membership {
         self.deadlines.set(Timer::Move, now + heartbeat);
     }
 
+    pub(crate) fn take_move(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        order: &Move,
+        out: &mut Outbox<Output>,
+    ) {
+        if from != order.epoch.leader {
+            return;
+        }
+        match &self.state.role {
+            Role::Member(member) if member.epoch != order.epoch => {}
+            // Another part of the segment is elsewhere: the part of the lower reign goes there, as a whole.
+            Role::Leader(leader) if self.state.segment.member_count() > 1 => {
+                if leader.epoch < order.epoch && self.state.moving.is_none() {
+                    self.order_move(now, order.channel, out);
+                }
+            }
+            Role::Leaderless | Role::Member(_) | Role::Leader(_) => {
+                self.move_to(order.channel, out);
+            }
+        }
+    }
+
     /// The control channel is where the leader leads.
     pub(crate) fn note_control(&mut self, now: Time) {
         let control = self.state.control;
@@ -159,15 +196,31 @@ impl Membership {
         ));
         out.push(Output::Control(control));
         out.push(Output::Told(Event::Moved(control)));
+        self.carry(out);
     }
 
-    pub(crate) fn fall_back(&mut self, out: &mut Outbox<Output>) {
-        if let Role::Leaderless = self.state.role {
-            let channel = self.settings.channel;
-            self.state.control = channel;
-            out.push(Output::Control(channel));
-            out.push(Output::Told(Event::FellBack(channel)));
+    /// Not for ever on a channel that others may have left: without a leader, or leading nobody.
+    pub(crate) fn await_company(&mut self, now: Time) {
+        if self.state.control != self.settings.channel {
+            let fallback = now + self.settings.spans.fallback;
+            self.deadlines.set(Timer::Fallback, fallback);
         }
+    }
+
+    pub(crate) fn fall_back(&mut self, now: Time, out: &mut Outbox<Output>) {
+        match &self.state.role {
+            Role::Member(_) => return,
+            Role::Leader(_) if self.state.segment.member_count() > 1 => {
+                return self.await_company(now);
+            }
+            Role::Leader(_) | Role::Leaderless => {}
+        }
+        let channel = self.settings.channel;
+        self.state.control = channel;
+        out.push(Output::Control(channel));
+        out.push(Output::Told(Event::FellBack(channel)));
+        self.carry(out);
+        self.note_control(now);
     }
 
     fn set_group(

@@ -99,9 +99,10 @@ impl Membership {
         self.deadlines.set(Timer::Report, now + spans.report_delay);
         self.deadlines.set(Timer::Sweep, now + window * 2);
         self.deadlines.set(Timer::Inquire, now);
-        out.push(Output::Carry(self.state.carried(epoch)));
+        self.carry(out);
         self.note_own_record(now, out);
         self.note_control(now);
+        self.await_company(now);
     }
 
     /// The line goes on under a new leader from here.
@@ -208,14 +209,13 @@ impl Membership {
 
     /// A state of this leader's own making is in force.
     pub(crate) fn state_told(&mut self, members: bool, out: &mut Outbox<Output>) {
-        let (Some(epoch), Some(version)) = (self.epoch(), self.state.segment.version()) else {
+        let Some(version) = self.state.segment.version() else {
             return;
         };
-        let carried = self.state.carried(epoch);
-        if carried.formats.is_none() && members {
+        if members && self.state.common_formats().is_none() {
             out.push(Output::Told(Event::NoCommonFormat));
         }
-        out.push(Output::Carry(carried));
+        self.carry(out);
         let count = self.state.segment.member_count();
         out.push(Output::Told(Event::Reported(version, count)));
         self.state_changed(members, out);

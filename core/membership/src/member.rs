@@ -90,6 +90,10 @@ impl Membership {
     }
 
     pub(crate) fn take_carried(&mut self, now: Time, carried: Carried, out: &mut Outbox<Output>) {
+        if let Role::Member(_) = &self.state.role {
+            // Elections and merges need all on one channel.
+            self.move_to(carried.control.unwrap_or(self.settings.channel), out);
+        }
         let Role::Member(member) = &mut self.state.role else {
             return;
         };

@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bellwether_machine::{Deadlines, Machine, Outbox, Random};
 use bellwether_types::{Epoch, Incarnation, Name, NodeId, Time};
-use bellwether_wire::control::{Carried, MembershipMessage, MergeId, Move, Record, StateVersion};
+use bellwether_wire::control::{
+    Carried, Formats, MembershipMessage, MergeId, Record, StateVersion,
+};
 
 use crate::channel::Moving;
 use crate::exchange::Exchange;
@@ -241,7 +243,7 @@ impl Membership {
         if let Ok(control) = minicbor::decode(kept) {
             self.state.control = control;
         }
-        self.await_leader(now);
+        self.await_company(now);
         out.push(Output::Control(self.state.control));
     }
 
@@ -283,24 +285,12 @@ impl Membership {
             MembershipMessage::Ask(ask) => {
                 self.take_question(now, from, incarnation, &ask);
             }
-            MembershipMessage::Move(order) => self.take_move(from, &order, out),
+            MembershipMessage::Move(order) => self.take_move(now, from, &order, out),
             MembershipMessage::Request(request) => self.take_request(now, from, request, out),
             MembershipMessage::Data(data) => self.take_data(now, from, data, out),
             MembershipMessage::Ack(ack) => self.take_ack(now, from, incarnation, &ack, out),
             MembershipMessage::Round(round) => self.take_round(now, from, &round, out),
             MembershipMessage::Nack(nack) => self.take_nack(now, from, &nack),
-        }
-    }
-
-    fn take_move(&mut self, from: NodeId, order: &Move, out: &mut Outbox<Output>) {
-        let obeys = match &self.state.role {
-            Role::Leaderless => true,
-            Role::Member(member) => member.epoch == order.epoch,
-            // Alone on a channel that others left.
-            Role::Leader(_) => self.state.segment.member_count() <= 1,
-        };
-        if obeys && from == order.epoch.leader {
-            self.move_to(order.channel, out);
         }
     }
 
@@ -319,22 +309,14 @@ impl Membership {
             Timer::Ack => self.acknowledge(now, out),
             Timer::Nack => self.miss(now, out),
             Timer::Move => self.repeat_move(now, out),
-            Timer::Fallback => self.fall_back(out),
+            Timer::Fallback => self.fall_back(now, out),
             Timer::Leave => self.say_farewell(now, out),
         }
     }
 
     fn lose_leader(&mut self, now: Time) {
         self.change_role(Role::Leaderless);
-        self.await_leader(now);
-    }
-
-    /// Not for ever on a channel that others may have left.
-    fn await_leader(&mut self, now: Time) {
-        if self.state.control != self.settings.channel {
-            let fallback = now + self.settings.spans.fallback;
-            self.deadlines.set(Timer::Fallback, fallback);
-        }
+        self.await_company(now);
     }
 }
 
@@ -375,25 +357,46 @@ impl Machine for Membership {
     }
 }
 
+impl Membership {
+    /// What rides in LeaderAlive from now on: the latest report's short form, and where the control channel is, or is
+    /// about to be.
+    pub(crate) fn carry(&self, out: &mut Outbox<Output>) {
+        let Role::Leader(leader) = &self.state.role else {
+            return;
+        };
+        let moving = self.state.moving.as_ref().map(Moving::target);
+        let control = moving.unwrap_or(self.state.control);
+        out.push(Output::Carry(Carried {
+            control: Some(control).filter(|control| *control != self.settings.channel),
+            ..self.state.carried(leader.epoch)
+        }));
+    }
+}
+
 impl State {
     /// The merge that runs, as far as this node is concerned.
     pub const fn exchange(&self) -> Option<&Exchange> {
         self.exchange.as_ref()
     }
 
-    /// The latest report's short form, as the leader would let it ride in LeaderAlive.
-    pub(crate) fn carried(&self, epoch: Epoch) -> Carried {
+    /// The latest report's short form.
+    fn carried(&self, epoch: Epoch) -> Carried {
         let version = self.segment.version();
-        let mut members = self.segment.members().map(|(_, record)| record.formats);
-        let first = members.next();
         Carried {
             sequence: version
                 .filter(|version| version.epoch == epoch)
                 .map(|version| version.sequence),
             digest: self.segment.digest(),
             members: u32::try_from(self.segment.member_count()).unwrap_or(u32::MAX),
-            formats: first
-                .and_then(|first| members.try_fold(first, |common, next| common.common(next))),
+            formats: self.common_formats(),
+            control: None,
         }
+    }
+
+    /// What all members can read.
+    pub(crate) fn common_formats(&self) -> Option<Formats> {
+        let mut members = self.segment.members().map(|(_, record)| record.formats);
+        let first = members.next()?;
+        members.try_fold(first, |common, next| common.common(next))
     }
 }

@@ -24,7 +24,8 @@ pub enum Output {
     Roster,
     /// The control server is to be told.
     Report(Report),
-    /// The control channel is there from now on: listen and send there.
+    /// The control channel is there from now on: listen and send there. The configured one is listened to as well,
+    /// always: parts of a segment on different channels find each other there.
     Control(SocketAddr),
     /// Listen on a data channel (CHAN-05); if the group has one already, there instead.
     Join {

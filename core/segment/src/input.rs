@@ -85,7 +85,7 @@ pub enum Output {
     },
     /// Keep this in place of what was kept under the same head, before anything that comes after it is done.
     Persist(Kept),
-    /// The control channel is this group from now on: listen there.
+    /// The control channel is this group from now on: listen there, and still to the one of the settings.
     Control(SocketAddr),
     /// Listen to a content group's data channel.
     Join {

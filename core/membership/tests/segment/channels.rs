@@ -91,6 +91,54 @@ fn the_moved_channel_survives_a_restart() {
     });
 }
 
+/// Two parts on two channels, neither of them the configured one: the lower reign goes to the higher one's.
+#[test]
+fn parts_on_different_channels_meet_on_one() {
+    let mut network = formed(6);
+    (3..6).for_each(|number| network.nodes[number].side = 1);
+    network.appoint(3);
+    network.run_for(5 * SECOND);
+    network.order(0, Order::MoveControl(channel("239.1.1.8:7008")));
+    network.order(3, Order::MoveControl(channel("239.1.1.9:7009")));
+    network.run_for(SECOND);
+    (3..6).for_each(|number| network.nodes[number].side = 0);
+    network.run_to(2 * SECOND, |network| all_on(network, "239.1.1.9:7009"));
+    network.depose(0);
+    network.appoint(3);
+    network.run_to(5 * SECOND, |network| network.agrees(0));
+}
+
+/// Whoever leads nobody on a moved channel goes back too: there it hears where the others are.
+#[test]
+fn a_leader_of_nobody_on_the_moved_channel_falls_back() {
+    let mut network = formed(3);
+    network.order(0, Order::MoveControl(channel("239.1.1.9:7009")));
+    network.run_for(SECOND);
+    network.restart(2);
+    network.nodes[2].side = 1;
+    network.appoint(2);
+    network.run_for(5 * SECOND);
+    assert!(all_on(&network, "239.1.1.9:7009"));
+    network.run_to(3 * SECOND, |network| {
+        network.nodes[2].control == channel("239.1.1.1:7000")
+    });
+    network.nodes[2].side = 0;
+    network.run_to(5 * SECOND, |network| network.agrees(0));
+}
+
+/// Members follow their leader to its channel, wherever they were: merges need all on one.
+#[test]
+fn members_on_another_channel_than_their_leader_go_to_its() {
+    let mut network = formed(4);
+    network.nodes[3].side = 1;
+    network.order(0, Order::MoveControl(channel("239.1.1.9:7009")));
+    network.run_for(SECOND);
+    network.nodes[3].side = 0;
+    network.appoint(3);
+    network.run_to(2 * SECOND, |network| network.agrees(0));
+    assert!(all_on(&network, "239.1.1.1:7000"));
+}
+
 fn group(members: &[usize], text: &str) -> Order {
     Order::SetGroup {
         group: "shop".parse().unwrap(),

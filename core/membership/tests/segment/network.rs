@@ -217,6 +217,11 @@ impl Network {
         self.nodes[number].leads = false;
     }
 
+    /// To the configured channel all listen.
+    fn listens(&self, node: &Node, channel: SocketAddr) -> bool {
+        channel == node.control || channel == self.settings.channel
+    }
+
     /// The node starts again under its old id.
     pub(crate) fn restart(&mut self, number: usize) {
         let mut identity = self.nodes[number].identity.clone();
@@ -347,7 +352,7 @@ impl Network {
                 let carried = minicbor::to_vec(node.carried).unwrap();
                 let control = node.control;
                 for to in 0..self.nodes.len() {
-                    if to != leader && self.nodes[to].control == control {
+                    if to != leader && self.listens(&self.nodes[to], control) {
                         let delay = self.delay();
                         if let Some(delay) = delay {
                             self.push(
@@ -471,8 +476,8 @@ impl Network {
             self.registrations[milli] += 1;
         }
         let listens = |node: &Node, number: usize| match to {
-            To::All => number != from && node.control == self.nodes[from].control,
-            To::Channel(channel) => number != from && node.control == channel,
+            To::All => number != from && self.listens(node, self.nodes[from].control),
+            To::Channel(channel) => number != from && self.listens(node, channel),
             To::Node(id) => node.identity.node == id,
         };
         let receivers: Vec<usize> = (0..self.nodes.len())

@@ -143,6 +143,9 @@ pub struct Carried {
     /// What all of them can read, if there is such: senders use the highest of each.
     #[n(3)]
     pub formats: Option<Formats>,
+    /// The control channel, unless it is the configured one: members of several channels follow their leader to its.
+    #[n(4)]
+    pub control: Option<SocketAddr>,
 }
 
 /// The leader moves the control channel.
