@@ -124,8 +124,7 @@ impl Process for Member {
             reach: if *multicast {
                 Reach::Group
             } else {
-                let first = birth.segment.clone().take(FIRST_PEERS);
-                Reach::Peers(first.map(|node| socket(Address(node))).collect())
+                Reach::Peers(birth.first.iter().copied().map(socket).collect())
             },
         };
         let keys = KeyRing::new(SegmentKey::from_bytes(*key));
@@ -294,14 +293,19 @@ impl Member {
             return;
         };
         for (node, record) in membership.members() {
-            let known = starts.entry(node).or_insert(record.incarnation);
-            if *known > record.incarnation {
-                let (earlier, later) = (record.incarnation, *known);
+            if let Some(later) = starts
+                .get(&node)
+                .filter(|known| **known > record.incarnation)
+            {
+                let earlier = record.incarnation;
                 out.push(Output::Told(Fact::Amiss(format!(
                     "start {earlier} of node {node} took the place of start {later}"
                 ))));
             }
-            *known = record.incarnation;
+            // Until it is in a report, what it heard may be a recording, and does not bind it.
+            if membership.is_registered() {
+                starts.insert(node, record.incarnation);
+            }
         }
     }
 }
@@ -375,8 +379,6 @@ fn kind_of(kind: segment::Kind, unicast: bool) -> Kind {
     }
 }
 
-/// Where the nodes of a segment without multicast look first.
-const FIRST_PEERS: usize = 3;
 const NODES: [u8; 2] = [10, 0];
 const GROUPS: [u8; 3] = [239, 66, 0];
 const DATA: [u8; 4] = [239, 67, 0, 1];

@@ -125,7 +125,8 @@ impl Network {
                 }
                 for node in nodes.filter(|node| *node != from) {
                     let target = &self.ports[node as usize];
-                    if target.channel == channel && target.deaf == 0 {
+                    let listens = channel == target.channel || channel == Channel::default();
+                    if listens && target.deaf == 0 {
                         self.cross(now, from, node, fragments, &mut deliver);
                     }
                 }
@@ -232,7 +233,7 @@ impl Network {
         *count = if mute { *count + 1 } else { *count - 1 };
     }
 
-    /// A node listens to this channel from now on.
+    /// A node listens to this channel from now on; to number 0 always.
     pub(crate) fn listen(&mut self, node: u32, channel: Channel) {
         self.ports[node as usize].channel = channel;
     }
@@ -318,14 +319,15 @@ mod tests {
     fn multicast_is_carried_to_those_who_listen_on_its_channel_unless_the_segment_is_mute() {
         let mut network = network(scenario::Network::default());
         network.listen(3, Channel(1));
-        assert_eq!(heard(&mut network, 0, ALL), [1, 2]);
+        assert_eq!(heard(&mut network, 0, ALL), [1, 2, 3]);
         assert_eq!(heard(&mut network, 0, Destination::All(Channel(1))), [3]);
+        assert!(heard(&mut network, 0, Destination::All(Channel(2))).is_empty());
         network.mute(0, true);
         assert!(heard(&mut network, 0, ALL).is_empty());
         assert_eq!(heard(&mut network, 0, Destination::One(Address(2))), [2]);
         assert_eq!(heard(&mut network, 4, ALL), [5]);
         network.mute(0, false);
-        assert_eq!(heard(&mut network, 0, ALL), [1, 2]);
+        assert_eq!(heard(&mut network, 0, ALL), [1, 2, 3]);
     }
 
     #[test]

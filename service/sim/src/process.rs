@@ -37,6 +37,8 @@ pub struct Birth<'a, P: Process> {
     pub node: Address,
     /// The addresses of its segment, itself among them.
     pub segment: Range<u32>,
+    /// Where others may be found, if the network does not tell: some addresses of those that ever start.
+    pub first: &'a [Address],
     /// How often the node was started before.
     pub starts: u64,
     /// How fit it is to lead.
@@ -51,7 +53,7 @@ pub struct Birth<'a, P: Process> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub u32);
 
-/// A multicast channel of each segment, by number. A process that starts listens to number 0.
+/// A multicast channel of each segment, by number. All listen to number 0, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Channel(pub u8);
 
@@ -95,7 +97,7 @@ pub enum Output<D> {
         /// What goes over the wire.
         bytes: Vec<u8>,
     },
-    /// Listen to this channel from now on, and to no other.
+    /// Listen to this channel from now on, and to no other but number 0.
     Listen(Channel),
     /// Something that cannot be seen from outside.
     Told(Fact),

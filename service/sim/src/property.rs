@@ -94,7 +94,10 @@ pub struct Broken {
 impl Broken {
     /// The same property in another run, whatever the details.
     pub(crate) fn resembles(&self, other: &Self) -> bool {
-        std::mem::discriminant(&self.property) == std::mem::discriminant(&other.property)
+        match (&self.property, &other.property) {
+            (Property::Unsettled(lack), Property::Unsettled(other)) => lack == other,
+            (property, other) => std::mem::discriminant(property) == std::mem::discriminant(other),
+        }
     }
 }
 

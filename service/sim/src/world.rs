@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) struct World<P: Process> {
     pub(crate) trace: Trace,
     pub(crate) random: Random,
     common: P::Common,
+    /// Of each segment the first who ever start.
+    first: Vec<Vec<Address>>,
     queue: Queue<Event>,
     outbox: Outbox<Output<P::Disk>>,
     /// Of each fault that is going on what ends it.
@@ -135,6 +138,11 @@ impl<P: Process> World<P> {
             watch: Watch::new(&plan),
             trace: Trace::new(with_story),
             common: P::common(&plan.scenario.protocol, plan.seed),
+            first: plan
+                .segments
+                .iter()
+                .map(|nodes| first(&plan, nodes))
+                .collect(),
             queue,
             outbox: Outbox::new(),
             undo: BTreeMap::new(),
@@ -197,10 +205,12 @@ impl<P: Process> World<P> {
         if node.process.is_some() {
             return;
         }
+        let segment = self.network.segment_of(address);
         let birth = Birth {
             common: &self.common,
             node: Address(address),
-            segment: self.network.nodes(self.network.segment_of(address)),
+            segment: self.network.nodes(segment),
+            first: &self.first[segment as usize],
             starts: node.starts,
             priority: plan.priority,
             disk: node.disk.clone(),
@@ -503,6 +513,16 @@ impl<P: Process> World<P> {
         self.feed(address, Input::Order(order));
     }
 }
+
+fn first(plan: &Plan, nodes: &Range<u32>) -> Vec<Address> {
+    let starting = nodes
+        .clone()
+        .filter(|node| plan.nodes[*node as usize].start.is_some());
+    starting.take(FIRST).map(Address).collect()
+}
+
+/// Addresses that a configuration would name.
+const FIRST: usize = 3;
 
 fn is_merging<D>(output: &Output<D>) -> bool {
     matches!(

@@ -137,7 +137,9 @@ impl Segment {
             (Some(Some(_)), None) if self.registered < living => Some(Lack::Registration),
             // All who live are members, so if there are no more of those they are the same.
             (Some(Some(state)), None) if state.members as usize != living => Some(Lack::Members),
-            (Some(Some(_)), None) if self.server.ids != self.ids => Some(Lack::ControlServer),
+            (Some(Some(_)), None) if self.server.differs(self.ids, epoch) => {
+                Some(Lack::ControlServer)
+            }
             (Some(Some(state)), None) if expect.groups && state.groups != self.groups => {
                 Some(Lack::Groups)
             }
@@ -196,6 +198,12 @@ impl Server {
         self.members.extend(came);
         self.ids = Ids::default();
         self.members.iter().for_each(|node| self.ids.toggle(*node));
+    }
+
+    /// Does it believe in others than those who live under this reign? What it knows of a higher one stems from nodes
+    /// whose disks are all lost.
+    fn differs(&self, living: Ids, reign: Epoch) -> bool {
+        self.ids != living && self.number.is_none_or(|(epoch, _)| epoch <= reign)
     }
 }
 
