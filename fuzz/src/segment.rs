@@ -235,7 +235,7 @@ fn sent(node: u8, segment: &mut Segment, now: Time, input: Input) -> Vec<Sent> {
     let mut out = Outbox::new();
     segment.handle(now, input, &mut out);
     let sends = out.drain().filter_map(|output| match output {
-        Output::Send { to, datagram } => Some((node, to, datagram)),
+        Output::Send { to, datagram, .. } => Some((node, to, datagram)),
         _ => None,
     });
     sends.collect()

@@ -295,9 +295,12 @@ impl Node {
         match moved.and_then(|()| channel.set_everyone(Everyone::Group(group))) {
             Ok(()) => {
                 let former = self.control.replace(group);
-                if let Some(former) =
-                    former.filter(|former| !self.groups.values().any(|group| group == former))
-                {
+                // The configured channel is heard always: there, parts on different channels find each other.
+                let is_needed = |former: &SocketAddr| {
+                    *former == self.settings.group
+                        || self.groups.values().any(|group| group == former)
+                };
+                if let Some(former) = former.filter(|former| !is_needed(former)) {
                     channel.leave(former);
                 }
             }
@@ -323,6 +326,7 @@ impl Node {
     fn quit(&mut self, group: &Name, channel: &mut Channel) {
         if let Some(data) = self.groups.remove(group)
             && self.control != Some(data)
+            && self.settings.group != data
             && !self.groups.values().any(|other| *other == data)
         {
             channel.leave(data);
@@ -367,7 +371,7 @@ impl Role for Node {
 
     fn carry_out(&mut self, output: Output, channel: &mut Channel) -> Result<(), NodeError> {
         match output {
-            Output::Send { to, datagram } => channel.send(Destination::Address(to), &datagram),
+            Output::Send { to, datagram, .. } => channel.send(Destination::Address(to), &datagram),
             Output::Persist(segment::Kept::Election(memory)) => {
                 self.folder
                     .replace(Kept::Election, &memory_to_text(&memory))?;
