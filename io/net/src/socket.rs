@@ -85,6 +85,10 @@ impl UdpPort {
         Ok(())
     }
 
+    pub(crate) const fn socket(&self) -> &UdpSocket {
+        &self.0
+    }
+
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
