@@ -14,13 +14,46 @@ pub struct Candidate {
     pub node: NodeId,
 }
 
-impl Ord for Candidate {
+/// The same, borrowed from whoever knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CandidateRef<'a> {
+    /// Higher is stronger.
+    pub priority: u32,
+    /// Lower is stronger.
+    pub name: &'a Name,
+    /// Lower is stronger.
+    pub node: NodeId,
+}
+
+impl<'a> From<&'a Candidate> for CandidateRef<'a> {
+    fn from(candidate: &'a Candidate) -> Self {
+        Self {
+            priority: candidate.priority,
+            name: &candidate.name,
+            node: candidate.node,
+        }
+    }
+}
+
+impl Ord for CandidateRef<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let order = self.priority.cmp(&other.priority);
         order.then_with(|| {
-            (Reverse(&self.name), Reverse(self.node))
-                .cmp(&(Reverse(&other.name), Reverse(other.node)))
+            (Reverse(self.name), Reverse(self.node))
+                .cmp(&(Reverse(other.name), Reverse(other.node)))
         })
+    }
+}
+
+impl PartialOrd for CandidateRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        CandidateRef::from(self).cmp(&other.into())
     }
 }
 

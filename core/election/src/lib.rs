@@ -25,7 +25,7 @@ mod ranking;
 mod settings;
 mod state;
 
-pub use candidate::Candidate;
+pub use candidate::{Candidate, CandidateRef};
 pub use election::Election;
 pub use event::{Abstention, Event, Input, Memory, Output, To};
 pub use priority::{Explanation, Measures, Parameter, Part, Weights};

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use bellwether_types::NodeId;
 
-use crate::Candidate;
+use crate::candidate::{Candidate, CandidateRef};
 
 /// Where a node stands among the live candidates of its segment, as far as an election needs to know.
 ///
@@ -18,10 +18,15 @@ const NAMED_MAX: usize = 32;
 
 impl Ranking {
     /// The ranking of `own` among the live candidates of its segment, in any order; `own` may be one of them.
-    pub fn of<'a>(own: &Candidate, live: impl IntoIterator<Item = &'a Candidate>) -> Self {
-        let mut named = BTreeSet::new();
+    pub fn of<'a, C: Into<CandidateRef<'a>>>(
+        own: &Candidate,
+        live: impl IntoIterator<Item = C>,
+    ) -> Self {
+        let own = CandidateRef::from(own);
+        let mut named: BTreeSet<CandidateRef<'_>> = BTreeSet::new();
         let mut stronger = 0;
         for candidate in live {
+            let candidate = candidate.into();
             stronger += u32::from(candidate > own && candidate.node != own.node);
             // Most are weaker than all that are named, and cost one comparison.
             if named.len() < NAMED_MAX || named.first() < Some(&candidate) {

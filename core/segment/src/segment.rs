@@ -1,7 +1,7 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use bellwether_election::{self as election, Candidate, Election, Memory, Ranking};
+use bellwether_election::{self as election, CandidateRef, Election, Memory, Ranking};
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_membership::{self as membership, Membership};
 use bellwether_types::{Epoch, NodeId, Time};
@@ -330,15 +330,14 @@ impl Segment {
 
     fn rank(&mut self) {
         let members = self.membership.members();
-        let live: Vec<Candidate> = members
+        let live = members
             .filter(|(_, record)| record.candidate)
-            .map(|(node, record)| Candidate {
+            .map(|(node, record)| CandidateRef {
                 priority: record.priority,
-                name: record.name.clone(),
+                name: &record.name,
                 node,
-            })
-            .collect();
-        let ranking = Ranking::of(&self.election.candidate(), &live);
+            });
+        let ranking = Ranking::of(&self.election.candidate(), live);
         self.elect(election::Input::Ranked(ranking));
     }
 

@@ -1,6 +1,5 @@
 //! Somebody on the segment who hears every datagram but has no key: repeats, damages and invents.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,29 +11,26 @@ use crate::world::{Event, World};
 
 #[derive(Debug)]
 pub(crate) struct Forger {
-    /// What was heard, of those segments alone in which it is ever used.
-    heard: BTreeMap<u32, Vec<Rc<Datagram>>>,
+    /// What was heard, if it is ever used.
+    heard: Option<Vec<Rc<Datagram>>>,
     random: Random,
 }
 
-/// Datagrams of a segment that are remembered, from any time.
+/// Datagrams that are remembered, from any time.
 const HEARD_MAX: usize = 1_000;
 
 impl Forger {
     pub(crate) fn new(plan: &Plan, random: Random) -> Self {
-        let forged = plan
-            .faults
-            .iter()
-            .filter(|fault| matches!(fault.blow, Blow::Forge { .. }));
-        let heard = forged.map(|fault| (fault.segment, Vec::new()));
+        let mut blows = plan.faults.iter().map(|fault| &fault.blow);
+        let forges = blows.any(|blow| matches!(blow, Blow::Forge { .. }));
         Self {
-            heard: heard.collect(),
+            heard: forges.then(Vec::new),
             random,
         }
     }
 
-    pub(crate) fn hears(&mut self, segment: u32, datagram: &Rc<Datagram>) {
-        let Some(heard) = self.heard.get_mut(&segment) else {
+    pub(crate) fn hears(&mut self, datagram: &Rc<Datagram>) {
+        let Some(heard) = &mut self.heard else {
             return;
         };
         if heard.len() < HEARD_MAX {
@@ -48,9 +44,9 @@ impl Forger {
         }
     }
 
-    fn forge(&mut self, segment: u32, nodes: std::ops::Range<u32>) -> Datagram {
+    fn forge(&mut self, nodes: std::ops::Range<u32>) -> Datagram {
         let random = &mut self.random;
-        let heard = &self.heard[&segment];
+        let heard = self.heard.as_deref().unwrap_or_default();
         let base = heard.get(random.below(heard.len() as u64) as usize);
         let anyone = Address(nodes.start + random.below(nodes.len() as u64) as u32);
         let mut forged = base.map_or_else(
@@ -97,8 +93,8 @@ impl<P: Process> World<P> {
         if self.now >= fault.at + fault.lasts {
             return;
         }
-        let nodes = self.network.nodes(fault.segment);
-        let datagram = Rc::new(self.forger.forge(fault.segment, nodes.clone()));
+        let nodes = self.network.nodes();
+        let datagram = Rc::new(self.forger.forge(nodes.clone()));
         let random = &mut self.forger.random;
         let next = self.now + random.span(Duration::from_secs(2) / rate);
         let one = nodes.start + random.below(nodes.len() as u64) as u32;

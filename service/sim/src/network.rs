@@ -12,7 +12,12 @@ use crate::scenario;
 pub(crate) struct Network {
     settings: scenario::Network,
     ports: Vec<Port>,
-    segments: Vec<Segment>,
+    /// Cuts in force, one bit each.
+    cuts: u64,
+    loss_ppm: u32,
+    added: Duration,
+    /// Faults that keep all multicast from being carried.
+    mute: u32,
     /// Draws each pair's own delay.
     pairs: u64,
     random: Random,
@@ -21,7 +26,6 @@ pub(crate) struct Network {
 /// Where a node is connected.
 #[derive(Debug, Clone, Copy, Default)]
 struct Port {
-    segment: u32,
     /// Cuts that keep back what the node sends, one bit each.
     cut_from: u64,
     /// Cuts that keep back what is sent to it. A datagram is kept back by a cut that has both.
@@ -29,16 +33,6 @@ struct Port {
     /// Faults that keep multicast away from it.
     deaf: u32,
     channel: Channel,
-}
-
-#[derive(Debug)]
-struct Segment {
-    nodes: Range<u32>,
-    cuts: u64,
-    loss_ppm: u32,
-    added: Duration,
-    /// Faults that keep all multicast from being carried.
-    mute: u32,
 }
 
 /// What keeps some nodes from hearing others: what any of `from` sends does not come to any of `to`.
@@ -50,10 +44,7 @@ pub(crate) struct Cut {
 
 /// A cut in force.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct CutId {
-    segment: u32,
-    bit: u32,
-}
+pub(crate) struct CutId(u32);
 
 /// The greatest datagram there is.
 const PAYLOAD_LEN_MAX: usize = 65_507;
@@ -63,44 +54,22 @@ const HEADER_LEN: usize = 28;
 const FRAME_LEN: usize = 18;
 
 impl Network {
-    /// `segments` are ranges of addresses that follow each other.
-    pub(crate) fn new(
-        settings: scenario::Network,
-        segments: &[Range<u32>],
-        mut random: Random,
-    ) -> Self {
-        let mut ports = Vec::new();
-        for (number, nodes) in segments.iter().enumerate() {
-            let port = Port {
-                segment: number as u32,
-                ..Port::default()
-            };
-            ports.extend(nodes.clone().map(|_| port));
-        }
-        let segments = segments.iter().map(|nodes| Segment {
-            nodes: nodes.clone(),
+    pub(crate) fn new(settings: scenario::Network, nodes: Range<u32>, mut random: Random) -> Self {
+        Self {
+            settings,
+            ports: nodes.map(|_| Port::default()).collect(),
             cuts: 0,
             loss_ppm: 0,
             added: Duration::ZERO,
             mute: 0,
-        });
-        Self {
-            settings,
-            ports,
-            segments: segments.collect(),
             pairs: random.bits(),
             random,
         }
     }
 
-    /// The segment of a node.
-    pub(crate) fn segment_of(&self, node: u32) -> u32 {
-        self.ports[node as usize].segment
-    }
-
-    /// The nodes of a segment.
-    pub(crate) fn nodes(&self, segment: u32) -> Range<u32> {
-        self.segments[segment as usize].nodes.clone()
+    /// All nodes.
+    pub(crate) fn nodes(&self) -> Range<u32> {
+        0..self.ports.len() as u32
     }
 
     /// Carries a datagram of `len` bytes: `deliver` is told who gets it, and when.
@@ -116,11 +85,11 @@ impl Network {
             return;
         }
         let port = self.ports[from as usize];
-        let nodes = self.nodes(port.segment);
+        let nodes = self.nodes();
         let fragments = self.fragments(len);
         match to {
             Destination::All(channel) => {
-                if self.segments[port.segment as usize].mute > 0 || port.deaf > 0 {
+                if self.mute > 0 || port.deaf > 0 {
                     return;
                 }
                 for node in nodes.filter(|node| *node != from) {
@@ -157,11 +126,8 @@ impl Network {
         if port.cut_from & self.ports[to as usize].cut_to != 0 {
             return;
         }
-        let segment = &self.segments[port.segment as usize];
-        let (loss_ppm, added) = (
-            segment.loss_ppm.max(self.settings.loss.ppm()),
-            segment.added,
-        );
+        let loss_ppm = self.loss_ppm.max(self.settings.loss.ppm());
+        let added = self.added;
         if loss_ppm > 0 && (0..fragments).any(|_| self.random.chance(loss_ppm)) {
             return;
         }
@@ -193,29 +159,26 @@ impl Network {
     }
 
     /// Puts a cut in force; nothing happens when too many are already.
-    pub(crate) fn cut(&mut self, segment: u32, cut: &Cut) -> Option<CutId> {
-        let cuts = &mut self.segments[segment as usize].cuts;
-        let bit = cuts.trailing_ones();
+    pub(crate) fn cut(&mut self, cut: &Cut) -> Option<CutId> {
+        let bit = self.cuts.trailing_ones();
         if bit == u64::BITS {
             return None;
         }
-        *cuts |= 1 << bit;
+        self.cuts |= 1 << bit;
         for node in &cut.from {
             self.ports[*node as usize].cut_from |= 1 << bit;
         }
         for node in &cut.to {
             self.ports[*node as usize].cut_to |= 1 << bit;
         }
-        Some(CutId { segment, bit })
+        Some(CutId(bit))
     }
 
     /// Ends a cut.
-    pub(crate) fn mend(&mut self, cut: CutId) {
-        let segment = &mut self.segments[cut.segment as usize];
-        let others = !(1 << cut.bit);
-        segment.cuts &= others;
-        for node in segment.nodes.clone() {
-            let port = &mut self.ports[node as usize];
+    pub(crate) fn mend(&mut self, CutId(bit): CutId) {
+        let others = !(1 << bit);
+        self.cuts &= others;
+        for port in &mut self.ports {
             port.cut_from &= others;
             port.cut_to &= others;
         }
@@ -227,10 +190,9 @@ impl Network {
         *count = if deaf { *count + 1 } else { *count - 1 };
     }
 
-    /// Keeps a segment from carrying multicast, or no longer. Faults may overlap.
-    pub(crate) fn mute(&mut self, segment: u32, mute: bool) {
-        let count = &mut self.segments[segment as usize].mute;
-        *count = if mute { *count + 1 } else { *count - 1 };
+    /// Keeps all multicast from being carried, or no longer. Faults may overlap.
+    pub(crate) fn mute(&mut self, mute: bool) {
+        self.mute = if mute { self.mute + 1 } else { self.mute - 1 };
     }
 
     /// A node listens to this channel from now on; to number 0 always.
@@ -238,14 +200,14 @@ impl Network {
         self.ports[node as usize].channel = channel;
     }
 
-    /// From now on at least so many of a segment's datagrams are lost.
-    pub(crate) fn lose(&mut self, segment: u32, loss_ppm: u32) {
-        self.segments[segment as usize].loss_ppm = loss_ppm;
+    /// From now on at least so many datagrams are lost.
+    pub(crate) fn lose(&mut self, loss_ppm: u32) {
+        self.loss_ppm = loss_ppm;
     }
 
-    /// From now on a segment's datagrams take so much longer.
-    pub(crate) fn slow(&mut self, segment: u32, added: Duration) {
-        self.segments[segment as usize].added = added;
+    /// From now on datagrams take so much longer.
+    pub(crate) fn slow(&mut self, added: Duration) {
+        self.added = added;
     }
 }
 
@@ -257,7 +219,7 @@ mod tests {
     const ALL: Destination = Destination::All(Channel(0));
 
     fn network(settings: scenario::Network) -> Network {
-        Network::new(settings, &[0..4, 4..6], Random::new(1))
+        Network::new(settings, 0..4, Random::new(1))
     }
 
     fn heard(network: &mut Network, from: u32, to: Destination) -> Vec<u32> {
@@ -267,10 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn multicast_reaches_all_others_of_the_segment_and_nobody_else() {
+    fn multicast_reaches_all_others_and_unicast_one() {
         let mut network = network(scenario::Network::default());
         assert_eq!(heard(&mut network, 1, ALL), [0, 2, 3]);
-        assert_eq!(heard(&mut network, 5, ALL), [4]);
         assert_eq!(heard(&mut network, 1, Destination::One(Address(3))), [3]);
         assert!(heard(&mut network, 1, Destination::One(Address(4))).is_empty());
     }
@@ -279,22 +240,16 @@ mod tests {
     fn cuts_overlap_and_keep_back_one_direction_each() {
         let mut network = network(scenario::Network::default());
         let one_way = network
-            .cut(
-                0,
-                &Cut {
-                    from: vec![0],
-                    to: vec![1, 2],
-                },
-            )
+            .cut(&Cut {
+                from: vec![0],
+                to: vec![1, 2],
+            })
             .unwrap();
         let other = network
-            .cut(
-                0,
-                &Cut {
-                    from: vec![0, 1],
-                    to: vec![2],
-                },
-            )
+            .cut(&Cut {
+                from: vec![0, 1],
+                to: vec![2],
+            })
             .unwrap();
         assert_eq!(heard(&mut network, 0, ALL), [3]);
         assert_eq!(heard(&mut network, 1, ALL), [0, 3]);
@@ -322,11 +277,10 @@ mod tests {
         assert_eq!(heard(&mut network, 0, ALL), [1, 2, 3]);
         assert_eq!(heard(&mut network, 0, Destination::All(Channel(1))), [3]);
         assert!(heard(&mut network, 0, Destination::All(Channel(2))).is_empty());
-        network.mute(0, true);
+        network.mute(true);
         assert!(heard(&mut network, 0, ALL).is_empty());
         assert_eq!(heard(&mut network, 0, Destination::One(Address(2))), [2]);
-        assert_eq!(heard(&mut network, 4, ALL), [5]);
-        network.mute(0, false);
+        network.mute(false);
         assert_eq!(heard(&mut network, 0, ALL), [1, 2, 3]);
     }
 

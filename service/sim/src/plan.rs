@@ -9,13 +9,16 @@ use crate::network::Cut;
 use crate::process::Channel;
 use crate::scenario::{DiskFate, FaultKind, Percent, Rule, Scenario, Who};
 
-/// One run, drawn from a scenario by a seed: everything but what happens.
+/// A run of one segment, drawn from a scenario by a seed: everything but what happens. Its nodes are numbered from 0.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    /// The segment among those of the scenario.
+    pub(crate) number: u32,
+    /// The number of its first node among all of the scenario.
+    pub(crate) first: u32,
     /// The scenario with what the seed chose of it.
     pub(crate) scenario: Scenario,
-    pub(crate) segments: Vec<Range<u32>>,
     pub(crate) nodes: Vec<NodePlan>,
     pub(crate) faults: Vec<Fault>,
     /// When the last disturbance is over.
@@ -37,7 +40,6 @@ pub(crate) struct Fault {
     pub(crate) number: u32,
     pub(crate) at: Time,
     pub(crate) lasts: Duration,
-    pub(crate) segment: u32,
     pub(crate) blow: Blow,
 }
 
@@ -101,33 +103,53 @@ pub struct Reduction {
     pub without: Vec<u32>,
 }
 
-/// Faults that one run may have.
+/// Faults that one segment may have.
 const FAULTS_MAX: usize = 1_000_000;
 
 impl Plan {
-    pub(crate) fn draw(scenario: &Scenario, seed: u64, reduction: &Reduction) -> Self {
+    /// One plan for each segment. No datagram leaves its own, so they can be carried out one after the other, and what is
+    /// at work lies close together in memory.
+    pub(crate) fn draw(scenario: &Scenario, seed: u64, reduction: &Reduction) -> Vec<Self> {
         let mut random = Random::new(seed);
         let scenario = if scenario.swarm {
             swarm(scenario, &mut random)
         } else {
             scenario.clone()
         };
-        let segments = segments(&scenario);
-        let nodes = nodes(&scenario, &mut random, reduction);
-        let mut faults = faults(&scenario, &segments, &mut random);
-        if let Some(kept) = &reduction.faults {
-            faults.retain(|fault| kept.contains(&fault.number));
-        }
-        let started = Time::ZERO + scenario.start.0;
-        let quiet_at = faults.iter().map(Fault::end).fold(started, Time::max);
-        Self {
-            seed,
-            scenario,
-            segments,
-            nodes,
-            faults,
-            quiet_at,
-        }
+        let mut fault_count = 0;
+        let numbered = (0..).zip(segments(&scenario));
+        let plans = numbered.map(|(number, addresses)| {
+            let mut random = Random::new(random.bits());
+            let mut nodes = nodes(&scenario, addresses.len(), &mut random);
+            for (address, node) in addresses.clone().zip(&mut nodes) {
+                node.start = node.start.filter(|_| !reduction.without.contains(&address));
+            }
+            let mut faults = faults(&scenario, 0..nodes.len() as u32, &mut random);
+            for fault in &mut faults {
+                fault.number = fault_count;
+                fault_count += 1;
+            }
+            if let Some(kept) = &reduction.faults {
+                faults.retain(|fault| kept.contains(&fault.number));
+            }
+            let started = Time::ZERO + scenario.start.0;
+            let quiet_at = faults.iter().map(Fault::end).fold(started, Time::max);
+            Self {
+                seed: random.bits(),
+                number,
+                first: addresses.start,
+                scenario: scenario.clone(),
+                nodes,
+                faults,
+                quiet_at,
+            }
+        });
+        plans.collect()
+    }
+
+    /// The addresses of its nodes.
+    pub(crate) fn addresses(&self) -> Range<u32> {
+        0..self.nodes.len() as u32
     }
 }
 
@@ -180,10 +202,10 @@ fn segments(scenario: &Scenario) -> Vec<Range<u32>> {
         .collect()
 }
 
-fn nodes(scenario: &Scenario, random: &mut Random, reduction: &Reduction) -> Vec<NodePlan> {
+fn nodes(scenario: &Scenario, count: usize, random: &mut Random) -> Vec<NodePlan> {
     let drift = i64::from(scenario.machine.drift.ppm());
     let hour = Duration::from_secs(3_600);
-    let node = |address| {
+    let node = |_| {
         let gain = random.below(2 * drift as u64 + 1) as i64 - drift;
         let priority = random.below(1_000) as u32;
         let start = Time::ZERO + random.span(scenario.start.0);
@@ -194,40 +216,34 @@ fn nodes(scenario: &Scenario, random: &mut Random, reduction: &Reduction) -> Vec
             } else {
                 priority
             },
-            start: (!reduction.without.contains(&address)).then_some(start),
+            start: Some(start),
         }
     };
-    (0..scenario.nodes).map(node).collect()
+    (0..count).map(node).collect()
 }
 
-fn faults(scenario: &Scenario, segments: &[Range<u32>], random: &mut Random) -> Vec<Fault> {
+fn faults(scenario: &Scenario, nodes: Range<u32>, random: &mut Random) -> Vec<Fault> {
     let begin = Time::ZERO + scenario.start.0;
     let end = begin + scenario.troubled.0;
     let mut faults = Vec::new();
-    for (segment, nodes) in segments.iter().enumerate() {
-        for (kind, rule) in &scenario.faults {
-            // Each rule has randomness of its own, so that one rule more does not change the others.
-            let mut random = Random::new(random.bits());
-            let mut at = begin;
-            while faults.len() < FAULTS_MAX {
-                at += rule.get_ref().every.draw(&mut random);
-                if at >= end {
-                    break;
-                }
-                faults.push(Fault {
-                    number: 0,
-                    at,
-                    lasts: rule.get_ref().lasts.draw_evenly(&mut random),
-                    segment: segment as u32,
-                    blow: blow(*kind, rule.get_ref(), nodes, &mut random),
-                });
+    for (kind, rule) in &scenario.faults {
+        // Each rule has randomness of its own, so that one rule more does not change the others.
+        let mut random = Random::new(random.bits());
+        let mut at = begin;
+        while faults.len() < FAULTS_MAX {
+            at += rule.get_ref().every.draw(&mut random);
+            if at >= end {
+                break;
             }
+            faults.push(Fault {
+                number: 0,
+                at,
+                lasts: rule.get_ref().lasts.draw_evenly(&mut random),
+                blow: blow(*kind, rule.get_ref(), &nodes, &mut random),
+            });
         }
     }
     faults.sort_by_key(|fault| fault.at);
-    for (number, fault) in faults.iter_mut().enumerate() {
-        fault.number = number as u32;
-    }
     faults
 }
 

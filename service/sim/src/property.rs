@@ -85,7 +85,7 @@ pub struct Broken {
     pub at: Time,
     /// Where.
     pub segment: u32,
-    /// By whom, if by one.
+    /// By whom, if by one; by its number in the segment.
     pub node: Option<u32>,
     /// Which.
     pub property: Property,

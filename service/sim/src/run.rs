@@ -35,7 +35,35 @@ pub fn run<P: Process>(
     reduction: &Reduction,
     with_story: bool,
 ) -> Run {
-    let plan = Plan::draw(scenario, seed, reduction);
+    let mut whole = Run {
+        seed,
+        trace: Hash([0; 32]),
+        story: Vec::new(),
+        statistics: Statistics::default(),
+        broken: None,
+    };
+    for plan in Plan::draw(scenario, seed, reduction) {
+        if with_story && scenario.segments > 1 {
+            let (number, first) = (plan.number, plan.first);
+            let line = format!("segment {number}, whose nodes are those from {first} on");
+            whole.story.push(line);
+        }
+        let hours = whole.statistics.simulated_hours;
+        let part = run_segment::<P>(plan, seed, with_story);
+        whole.trace = Hash::of(&[whole.trace.0, part.trace.0].concat());
+        whole.story.extend(part.story);
+        whole.statistics.merge(part.statistics);
+        // All live at the same time.
+        whole.statistics.simulated_hours = hours.max(whole.statistics.simulated_hours - hours);
+        whole.broken = part.broken;
+        if whole.broken.is_some() {
+            break;
+        }
+    }
+    whole
+}
+
+fn run_segment<P: Process>(plan: Plan, seed: u64, with_story: bool) -> Run {
     let mut world = World::<P>::new(plan, with_story);
     // A panic is a finding like others. What it left half done is not used again: only looked at.
     let stepped = catch_unwind(AssertUnwindSafe(|| while world.step() {}));
@@ -63,7 +91,10 @@ const SHRINKING_EVENTS_MAX: u64 = 30_000_000;
 /// Leaves out of a run what its failure does not need: faults, then nodes. The run gets shorter by itself, as it ends
 /// soon after its last fault.
 pub fn shrink<P: Process>(scenario: &Scenario, seed: u64, broken: &Broken) -> (Reduction, Broken) {
-    let plan = Plan::draw(scenario, seed, &Reduction::default());
+    let mut plans = Plan::draw(scenario, seed, &Reduction::default()).into_iter();
+    let Some(plan) = plans.find(|plan| plan.number == broken.segment) else {
+        return (Reduction::default(), broken.clone());
+    };
     let mut shrinker = Shrinker {
         run: &|reduction| run::<P>(scenario, seed, reduction, false),
         events: 0,
@@ -75,14 +106,11 @@ pub fn shrink<P: Process>(scenario: &Scenario, seed: u64, broken: &Broken) -> (R
         faults: Some(faults),
         without: Vec::new(),
     });
-    let nodes: Vec<u32> = (0..plan.nodes.len() as u32).collect();
-    shrinker.minimise(nodes.clone(), |kept| Reduction {
+    let nodes: Vec<u32> = plan.addresses().map(|node| plan.first + node).collect();
+    let all = 0..scenario.nodes;
+    shrinker.minimise(nodes, |kept| Reduction {
         faults: faults.clone(),
-        without: nodes
-            .iter()
-            .copied()
-            .filter(|node| !kept.contains(node))
-            .collect(),
+        without: all.clone().filter(|node| !kept.contains(node)).collect(),
     });
     shrinker.best
 }

@@ -31,23 +31,23 @@ impl<P: Process> World<P> {
     /// The fault begins.
     pub(crate) fn strike(&mut self, index: u32) {
         let fault = &self.plan.faults[index as usize];
-        let (segment, end) = (fault.segment, fault.at + fault.lasts);
+        let end = fault.at + fault.lasts;
         let blow = fault.blow.clone();
         self.trace
-            .record(self.now, segment, b'f', &fault.number.to_le_bytes());
+            .record(self.now, 0, b'f', &fault.number.to_le_bytes());
         let number = fault.number;
         self.trace
             .tell(self.now, || format!("fault {number} until {end}: {blow:?}"));
-        if let Some(undo) = self.begin(index, segment, end, blow) {
+        if let Some(undo) = self.begin(index, end, blow) {
             self.undo.insert(index, undo);
             self.at(end, Event::Lift(index));
         }
     }
 
-    fn begin(&mut self, index: u32, segment: u32, end: Time, blow: Blow) -> Option<Undo> {
+    fn begin(&mut self, index: u32, end: Time, blow: Blow) -> Option<Undo> {
         match blow {
             Blow::Crash { who, wiped } => {
-                let node = self.find(segment, who)?;
+                let node = self.find(who)?;
                 self.crash(node, wiped);
                 Some(Undo::Start(vec![node]))
             }
@@ -65,11 +65,11 @@ impl<P: Process> World<P> {
                     wiped,
                 };
                 let (dead, armed) = match who {
-                    Some(who) => (vec![], vec![self.find(segment, who)?]),
-                    None if merging => (vec![], self.living(segment)),
+                    Some(who) => (vec![], vec![self.find(who)?]),
+                    None if merging => (vec![], self.living()),
                     None => (
-                        self.find(segment, Target::Leader).into_iter().collect(),
-                        self.living(segment),
+                        self.find(Target::Leader).into_iter().collect(),
+                        self.living(),
                     ),
                 };
                 armed
@@ -79,48 +79,48 @@ impl<P: Process> World<P> {
                 Some(Undo::Disarm { armed, dead })
             }
             Blow::Blackout { wiped } => {
-                let nodes = self.living(segment);
+                let nodes = self.living();
                 nodes.iter().for_each(|node| self.crash(*node, wiped));
                 Some(Undo::Start(nodes))
             }
             Blow::Pause { who } => {
-                let node = self.find(segment, who)?;
+                let node = self.find(who)?;
                 self.pause(node, end);
                 None
             }
             Blow::Cut(cuts) => {
-                self.watch.hindered(segment, 1);
-                let cuts = cuts.iter().filter_map(|cut| self.network.cut(segment, cut));
+                self.watch.hindered(1);
+                let cuts = cuts.iter().filter_map(|cut| self.network.cut(cut));
                 Some(Undo::Mend(cuts.collect()))
             }
             Blow::Deaf { who } => {
-                let node = self.find(segment, who)?;
-                self.watch.hindered(segment, 1);
+                let node = self.find(who)?;
+                self.watch.hindered(1);
                 self.network.deafen(node, true);
                 Some(Undo::Hear(node))
             }
             Blow::Mute => {
-                self.network.mute(segment, true);
+                self.network.mute(true);
                 Some(Undo::Unmute)
             }
             Blow::Loss { ppm } => {
-                self.network.lose(segment, ppm);
+                self.network.lose(ppm);
                 Some(Undo::Loss)
             }
             Blow::Delay { added } => {
-                self.network.slow(segment, added);
+                self.network.slow(added);
                 Some(Undo::Delay)
             }
             Blow::StepDown => {
-                let leader = self.find(segment, Target::Leader)?;
-                self.watch.disturbed(self.now, segment, Cause::StepDown);
+                let leader = self.find(Target::Leader)?;
+                self.watch.disturbed(self.now, Cause::StepDown);
                 self.order(leader, Order::StepDown);
                 None
             }
             Blow::Leave { who } => {
-                let node = self.find(segment, who)?;
-                if self.watch.leader(segment) == Some(node) {
-                    self.watch.disturbed(self.now, segment, Cause::StepDown);
+                let node = self.find(who)?;
+                if self.watch.leader() == Some(node) {
+                    self.watch.disturbed(self.now, Cause::StepDown);
                 }
                 self.order(node, Order::Leave);
                 let half = end.since(self.now) / 2;
@@ -128,13 +128,13 @@ impl<P: Process> World<P> {
                 Some(Undo::Start(vec![node]))
             }
             Blow::Move(channel) => {
-                let leader = self.find(segment, Target::Leader)?;
+                let leader = self.find(Target::Leader)?;
                 self.order(leader, Order::Move(channel));
                 None
             }
             Blow::SetGroup(number) => {
-                for leader in self.watch.leaders(segment) {
-                    self.watch.ordered_group(segment);
+                for leader in self.watch.leaders() {
+                    self.watch.ordered_group();
                     self.order(leader, Order::SetGroup(number * LEADERS_MAX + leader));
                 }
                 None
@@ -148,20 +148,19 @@ impl<P: Process> World<P> {
 
     /// The fault is over.
     pub(crate) fn lift(&mut self, index: u32) {
-        let segment = self.plan.faults[index as usize].segment;
         let number = self.plan.faults[index as usize].number;
         self.trace
             .tell(self.now, || format!("fault {number} is over"));
         match self.undo.remove(&index) {
             Some(Undo::Mend(cuts)) => {
                 cuts.into_iter().for_each(|cut| self.network.mend(cut));
-                self.watch.hindered(segment, -1);
-                self.watch.disturbed(self.now, segment, Cause::Heal);
+                self.watch.hindered(-1);
+                self.watch.disturbed(self.now, Cause::Heal);
             }
             Some(Undo::Hear(node)) => {
                 self.network.deafen(node, false);
-                self.watch.hindered(segment, -1);
-                self.watch.disturbed(self.now, segment, Cause::Heal);
+                self.watch.hindered(-1);
+                self.watch.disturbed(self.now, Cause::Heal);
             }
             Some(Undo::Start(nodes)) => nodes.into_iter().for_each(|node| self.start(node)),
             Some(Undo::Disarm { armed, dead }) => {
@@ -171,17 +170,17 @@ impl<P: Process> World<P> {
                 dead.into_iter().for_each(|node| self.start(node));
             }
             Some(Undo::Unmute) => {
-                self.network.mute(segment, false);
+                self.network.mute(false);
             }
-            Some(Undo::Loss) => self.network.lose(segment, 0),
-            Some(Undo::Delay) => self.network.slow(segment, Duration::ZERO),
+            Some(Undo::Loss) => self.network.lose(0),
+            Some(Undo::Delay) => self.network.slow(Duration::ZERO),
             None => {}
         }
     }
 
     /// A fuse burnt down: the node dies, and those that were armed with it are safe.
     pub(crate) fn burn(&mut self, address: u32, fuse: Fuse) {
-        for node in self.network.nodes(self.network.segment_of(address)) {
+        for node in self.network.nodes() {
             self.nodes[node as usize].fuse = None;
         }
         self.crash(address, fuse.wiped);
@@ -189,15 +188,15 @@ impl<P: Process> World<P> {
     }
 
     /// Who is struck, if he lives.
-    fn find(&self, segment: u32, who: Target) -> Option<u32> {
+    fn find(&self, who: Target) -> Option<u32> {
         match who {
             Target::Node(node) => self.nodes[node as usize].process.is_some().then_some(node),
-            Target::Leader => self.watch.leader(segment),
+            Target::Leader => self.watch.leader(),
         }
     }
 
-    fn living(&self, segment: u32) -> Vec<u32> {
-        let mut nodes: Vec<u32> = self.network.nodes(segment).collect();
+    fn living(&self) -> Vec<u32> {
+        let mut nodes: Vec<u32> = self.network.nodes().collect();
         nodes.retain(|node| self.nodes[*node as usize].process.is_some());
         nodes
     }

@@ -1,5 +1,4 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,8 +29,8 @@ pub(crate) struct World<P: Process> {
     pub(crate) trace: Trace,
     pub(crate) random: Random,
     common: P::Common,
-    /// Of each segment the first who ever start.
-    first: Vec<Vec<Address>>,
+    /// The first who ever start.
+    first: Vec<Address>,
     queue: Queue<Event>,
     outbox: Outbox<Output<P::Disk>>,
     /// Of each fault that is going on what ends it.
@@ -109,7 +108,7 @@ impl<P: Process> World<P> {
         let mut random = Random::new(!plan.seed);
         let network = Network::new(
             plan.scenario.network,
-            &plan.segments,
+            plan.addresses(),
             Random::new(random.bits()),
         );
         let mut queue = Queue::new();
@@ -138,11 +137,7 @@ impl<P: Process> World<P> {
             watch: Watch::new(&plan),
             trace: Trace::new(with_story),
             common: P::common(&plan.scenario.protocol, plan.seed),
-            first: plan
-                .segments
-                .iter()
-                .map(|nodes| first(&plan, nodes))
-                .collect(),
+            first: first(&plan),
             queue,
             outbox: Outbox::new(),
             undo: BTreeMap::new(),
@@ -205,12 +200,11 @@ impl<P: Process> World<P> {
         if node.process.is_some() {
             return;
         }
-        let segment = self.network.segment_of(address);
         let birth = Birth {
             common: &self.common,
             node: Address(address),
-            segment: self.network.nodes(segment),
-            first: &self.first[segment as usize],
+            segment: self.network.nodes(),
+            first: &self.first,
             starts: node.starts,
             priority: plan.priority,
             disk: node.disk.clone(),
@@ -400,8 +394,7 @@ impl<P: Process> World<P> {
             bytes,
             forged: false,
         });
-        self.forger
-            .hears(self.network.segment_of(address), &datagram);
+        self.forger.hears(&datagram);
         let queue = &mut self.queue;
         self.network.carry(self.now, address, to, len, |to, at| {
             let datagram = Rc::clone(&datagram);
@@ -514,9 +507,9 @@ impl<P: Process> World<P> {
     }
 }
 
-fn first(plan: &Plan, nodes: &Range<u32>) -> Vec<Address> {
-    let starting = nodes
-        .clone()
+fn first(plan: &Plan) -> Vec<Address> {
+    let starting = plan
+        .addresses()
         .filter(|node| plan.nodes[*node as usize].start.is_some());
     starting.take(FIRST).map(Address).collect()
 }

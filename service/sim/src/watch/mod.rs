@@ -33,13 +33,15 @@ pub enum Cause {
 #[derive(Debug)]
 pub(crate) struct Watch {
     expect: Expect,
-    segments: Vec<Segment>,
-    /// The segment of each node, and the last incarnation seen of it.
-    nodes: Vec<(u32, Option<(NodeId, Incarnation)>)>,
+    /// The number of the segment among those of the scenario.
+    number: u32,
+    segment: Segment,
+    /// The last incarnation seen of each node.
+    nodes: Vec<Option<(NodeId, Incarnation)>>,
     statistics: Statistics,
     broken: Option<Broken>,
-    /// Segments that are not settled, once all is quiet.
-    unsettled: Option<usize>,
+    /// Nothing more is done to the nodes.
+    quiet: bool,
     calm: Option<Calm>,
     /// The time to settle is over.
     late: bool,
@@ -56,23 +58,14 @@ struct Calm {
 
 impl Watch {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let mut nodes = vec![(0, None); plan.nodes.len()];
-        for (number, segment) in plan.segments.iter().enumerate() {
-            segment
-                .clone()
-                .for_each(|node| nodes[node as usize].0 = number as u32);
-        }
         Self {
             expect: plan.scenario.expect,
-            segments: plan
-                .segments
-                .iter()
-                .map(|nodes| Segment::new(nodes, plan))
-                .collect(),
-            nodes,
+            number: plan.number,
+            segment: Segment::new(plan),
+            nodes: vec![None; plan.nodes.len()],
             statistics: Statistics::default(),
             broken: None,
-            unsettled: None,
+            quiet: false,
             calm: None,
             late: false,
             end: None,
@@ -102,59 +95,55 @@ impl Watch {
             .filter(|calm| calm.begin < calm.end && calm.end <= now)
         {
             let secs = calm.end.since(calm.begin).as_secs_f64();
-            for segment in &self.segments {
-                self.statistics
-                    .calm_rate
-                    .add(segment.calm_bytes as f64 / secs);
-            }
+            let rate = self.segment.calm_bytes as f64 / secs;
+            self.statistics.calm_rate.add(rate);
         }
         (self.statistics, self.broken)
     }
 
     /// All who lead.
-    pub(crate) fn leaders(&self, segment: u32) -> Vec<u32> {
-        let leading = self.segments[segment as usize].leading.iter();
+    pub(crate) fn leaders(&self) -> Vec<u32> {
+        let leading = self.segment.leading.iter();
         leading.map(|(node, _)| *node).collect()
     }
 
     /// A leader is ordered to set up a content group.
-    pub(crate) fn ordered_group(&mut self, segment: u32) {
-        self.segments[segment as usize].groups += 1;
+    pub(crate) fn ordered_group(&mut self) {
+        self.segment.groups += 1;
     }
 
     /// Who leads, in the highest of reigns if several do.
-    pub(crate) fn leader(&self, segment: u32) -> Option<u32> {
-        let leading = self.segments[segment as usize].leading.iter();
+    pub(crate) fn leader(&self) -> Option<u32> {
+        let leading = self.segment.leading.iter();
         leading
             .max_by_key(|(_, epoch)| *epoch)
             .map(|(node, _)| *node)
     }
 
     pub(crate) fn fail(&mut self, at: Time, node: u32, property: Property) {
-        let segment = self.nodes[node as usize].0;
-        self.report(Broken {
+        self.report(at, Some(node), property);
+    }
+
+    fn report(&mut self, at: Time, node: Option<u32>, property: Property) {
+        let segment = self.number;
+        self.broken.get_or_insert(Broken {
             at,
             segment,
-            node: Some(node),
+            node,
             property,
         });
     }
 
-    fn report(&mut self, broken: Broken) {
-        self.broken.get_or_insert(broken);
-    }
-
     pub(crate) fn started(&mut self, node: u32) {
-        let segment = self.segment(node);
+        let segment = &mut self.segment;
         segment.living.insert(node);
         // Nobody could have ranked it yet.
         segment.heir = None;
     }
 
     pub(crate) fn died(&mut self, now: Time, node: u32, view: Option<View>) {
-        let number = self.nodes[node as usize].0;
         let expect = self.expect;
-        let segment = self.segment(node);
+        let segment = &mut self.segment;
         let settled = segment.lack(expect).is_none();
         segment.living.remove(&node);
         segment.heir = None;
@@ -166,9 +155,9 @@ impl Watch {
             if settled && expect.heir && segment.hindrances == 0 {
                 segment.heir = segment.best_living();
             }
-            self.disturbed(now, number, Cause::LeaderLost);
+            self.disturbed(now, Cause::LeaderLost);
         }
-        self.look(now, number);
+        self.look(now);
     }
 
     /// A node looks otherwise than before.
@@ -187,7 +176,6 @@ impl Watch {
                 },
             );
         }
-        let number = self.nodes[node as usize].0;
         let version = before
             .and_then(|before| before.state)
             .map(|state| state.version);
@@ -197,26 +185,26 @@ impl Watch {
             if Some(state.version.epoch) != view.obeyed {
                 self.fail(now, node, Property::ForeignState(state.version));
             }
-            let known = &mut self.segment(node).digests;
+            let known = &mut self.segment.digests;
             if *known.entry(state.version).or_insert(state.digest) != state.digest {
                 self.fail(now, node, Property::SplitState(state.version));
             }
         }
         if let Some(before) = &before {
-            self.segment(node).forget(node, before);
+            self.segment.forget(node, before);
         }
-        self.segment(node).learn(node, &view);
+        self.segment.learn(node, &view);
         if let Some(epoch) = view.leads()
             && before.and_then(|before| before.leads()) != Some(epoch)
         {
             self.crowned(now, node, epoch, &view);
         }
-        self.look(now, number);
+        self.look(now);
     }
 
     /// A node says something of itself.
     pub(crate) fn told(&mut self, now: Time, node: u32, view: &View, fact: Fact) {
-        let segment = self.segment(node);
+        let segment = &mut self.segment;
         let property = match fact {
             Fact::Merged { merge, version } => {
                 let who = (merge, view.id, view.incarnation);
@@ -235,10 +223,9 @@ impl Watch {
                 went,
             } => {
                 let last = segment.reports.insert(epoch, sequence).unwrap_or(0);
-                let number = self.nodes[node as usize].0;
-                let segment = self.segment(node);
+                let segment = &mut self.segment;
                 segment.server.take((epoch, sequence), whole, &came, &went);
-                self.look(now, number);
+                self.look(now);
                 if sequence == last + 1 && (whole || last > 0) {
                     return;
                 }
@@ -250,9 +237,7 @@ impl Watch {
     }
 
     fn check_incarnation(&mut self, now: Time, node: u32, started: bool, view: &View) {
-        let last = self.nodes[node as usize]
-            .1
-            .replace((view.id, view.incarnation));
+        let last = self.nodes[node as usize].replace((view.id, view.incarnation));
         if let Some((id, incarnation)) = last
             && started
             && id == view.id
@@ -266,7 +251,7 @@ impl Watch {
         if epoch.leader != view.id {
             self.fail(now, node, Property::ForeignReign(epoch));
         }
-        let segment = self.segment(node);
+        let segment = &mut self.segment;
         let holder = *segment
             .held
             .entry(epoch)
@@ -282,9 +267,9 @@ impl Watch {
     }
 
     /// Something happened to a segment that it has to come to terms with.
-    pub(crate) fn disturbed(&mut self, now: Time, number: u32, cause: Cause) {
+    pub(crate) fn disturbed(&mut self, now: Time, cause: Cause) {
         let expect = self.expect;
-        let segment = &mut self.segments[number as usize];
+        let segment = &mut self.segment;
         if cause == Cause::Heal && (segment.hindrances > 0 || segment.lack(expect).is_none()) {
             return;
         }
@@ -305,8 +290,8 @@ impl Watch {
     }
 
     /// Something more, or one thing less, keeps the nodes of a segment from hearing each other.
-    pub(crate) fn hindered(&mut self, segment: u32, more: i32) {
-        self.segments[segment as usize].hindrances += more;
+    pub(crate) fn hindered(&mut self, more: i32) {
+        self.segment.hindrances += more;
     }
 
     pub(crate) fn sent(
@@ -319,7 +304,7 @@ impl Watch {
     ) {
         self.statistics.count(kind, wire_len);
         let calm = self.calm.is_some();
-        let segment = self.segment(node);
+        let segment = &mut self.segment;
         if calm {
             segment.calm_bytes += wire_len as u64;
         }
@@ -345,10 +330,10 @@ impl Watch {
     }
 
     /// Has the segment come to terms with what happened, or lost what it had?
-    fn look(&mut self, now: Time, number: u32) {
+    fn look(&mut self, now: Time) {
         let expect = self.expect;
-        let segment = &mut self.segments[number as usize];
-        if segment.disturbance.is_none() && self.unsettled.is_none() {
+        let segment = &mut self.segment;
+        if segment.disturbance.is_none() && !self.quiet {
             return;
         }
         let lack = segment.lack(expect);
@@ -386,80 +371,52 @@ impl Watch {
                 return;
             }
         }
-        let Some(unsettled) = &mut self.unsettled else {
+        if !self.quiet {
             return;
-        };
+        }
         match lack {
             None if !segment.settled => {
                 segment.settled = true;
-                *unsettled -= 1;
-                if *unsettled == 0 {
-                    self.all_settled(now);
-                }
+                self.settled(now);
             }
             Some(lack) if segment.settled => {
                 // What came last may still have its consequences, until the deadline.
                 segment.settled = false;
-                *unsettled += 1;
                 self.calm = None;
                 if self.late {
-                    let property = Property::Restless(lack);
-                    self.report(Broken {
-                        at: now,
-                        segment: number,
-                        node: None,
-                        property,
-                    });
+                    self.report(now, None, Property::Restless(lack));
                 }
             }
             _ => {}
         }
     }
 
-    fn all_settled(&mut self, now: Time) {
+    fn settled(&mut self, now: Time) {
         let end = now + self.expect.calm.0;
         self.calm = Some(Calm { begin: now, end });
         self.end = Some(end);
-        self.segments
-            .iter_mut()
-            .for_each(|segment| segment.calm_bytes = 0);
-        if !self.expect.best {
-            return;
-        }
-        for number in 0..self.segments.len() as u32 {
-            let best = self.segments[number as usize].best;
-            if let Some(leader) = self.leader(number).filter(|leader| *leader != best) {
-                self.fail(now, leader, Property::NotTheBest { leader, best });
-            }
+        self.segment.calm_bytes = 0;
+        let best = self.segment.best;
+        if self.expect.best
+            && let Some(leader) = self.leader().filter(|leader| *leader != best)
+        {
+            self.fail(now, leader, Property::NotTheBest { leader, best });
         }
     }
 
     /// From now on nothing more is done to the nodes.
     pub(crate) fn quiet(&mut self, now: Time) {
-        self.unsettled = Some(self.segments.len());
-        (0..self.segments.len() as u32).for_each(|number| self.look(now, number));
+        self.quiet = true;
+        self.look(now);
     }
 
     /// By now all must have settled.
     pub(crate) fn deadline(&mut self, now: Time) {
-        let expect = self.expect;
         self.late = true;
-        let late = self.segments.iter().position(|segment| !segment.settled);
-        if let Some(number) = late
-            && let Some(lack) = self.segments[number].lack(expect)
-        {
-            let property = Property::Unsettled(lack);
-            self.report(Broken {
-                at: now,
-                segment: number as u32,
-                node: None,
-                property,
-            });
+        let lack = self.segment.lack(self.expect);
+        if let Some(lack) = lack.filter(|_| !self.segment.settled) {
+            self.report(now, None, Property::Unsettled(lack));
         }
-    }
-
-    fn segment(&mut self, node: u32) -> &mut Segment {
-        &mut self.segments[self.nodes[node as usize].0 as usize]
     }
 }
 

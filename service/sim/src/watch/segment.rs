@@ -1,7 +1,6 @@
 //! One segment, as tallies of what its nodes show: kept up with each change, so that asking costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use bellwether_types::{Epoch, Incarnation, NodeId, Time};
 use bellwether_wire::control::{MergeId, StateVersion};
@@ -18,7 +17,6 @@ pub(super) struct Segment {
     pub(super) best: u32,
     /// The node that should lead after one that died, if nothing else happens.
     pub(super) heir: Option<u32>,
-    first: u32,
     priorities: Vec<u32>,
     pub(super) living: BTreeSet<u32>,
     /// Of all who live and have shown themselves.
@@ -75,22 +73,18 @@ pub(super) struct Server {
 struct Ids(u128);
 
 impl Segment {
-    pub(super) fn new(nodes: &Range<u32>, plan: &Plan) -> Self {
-        let starting = nodes
-            .clone()
+    pub(super) fn new(plan: &Plan) -> Self {
+        let starting = plan
+            .addresses()
             .filter(|node| plan.nodes[*node as usize].start.is_some());
         // Of equal ones the first, whose name is the lowest.
         let best = starting
             .rev()
             .max_by_key(|node| plan.nodes[*node as usize].priority);
         Self {
-            best: best.unwrap_or(nodes.start),
+            best: best.unwrap_or(0),
             heir: None,
-            first: nodes.start,
-            priorities: nodes
-                .clone()
-                .map(|node| plan.nodes[node as usize].priority)
-                .collect(),
+            priorities: plan.nodes.iter().map(|node| node.priority).collect(),
             living: BTreeSet::new(),
             ids: Ids::default(),
             registered: 0,
@@ -173,7 +167,7 @@ impl Segment {
     /// The strongest of those who live.
     pub(super) fn best_living(&self) -> Option<u32> {
         // Of equal ones the first, whose name is the lowest.
-        let priority = |node: &&u32| self.priorities[(**node - self.first) as usize];
+        let priority = |node: &&u32| self.priorities[**node as usize];
         self.living.iter().rev().max_by_key(priority).copied()
     }
 }
