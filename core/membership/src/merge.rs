@@ -91,22 +91,30 @@ impl Merged {
         failed: &Bitmap,
     ) {
         let numbered = (0..=u16::MAX).zip(participants);
-        let homes: BTreeMap<NodeId, Option<usize>> = numbered
+        let present: BTreeMap<NodeId, Option<&Participant>> = numbered
             .map(|(number, participant)| {
-                let home = usize::from(participant.subgroup);
-                (participant.node, (!failed.contains(number)).then_some(home))
+                let present = (!failed.contains(number)).then_some(participant);
+                (participant.node, present)
             })
             .collect();
         for (number, side) in sides.iter().enumerate() {
             let Some(side) = side else { continue };
             for (node, record) in side.members() {
                 let key = Key::Member(node);
-                let home = match homes.get(&node) {
-                    Some(None) => continue,
+                let participant = present.get(&node).copied();
+                let passed_over = match participant {
+                    Some(None) => true,
+                    // Its registration tells of the start that takes part, if nobody else does.
+                    Some(Some(participant)) => record.incarnation < participant.incarnation,
                     // Whether it stays the first side says; which start of it is the latest, each.
-                    None if number > 0 && !self.entries.contains_key(&key) => continue,
-                    home => home.copied().flatten(),
+                    None => number > 0 && !self.entries.contains_key(&key),
                 };
+                if passed_over {
+                    continue;
+                }
+                let home = participant
+                    .flatten()
+                    .map(|participant| usize::from(participant.subgroup));
                 let value = Value::Member(Box::new(record.clone()));
                 let Some(Value::Member(known)) = self.entries.get(&key) else {
                     self.entries.insert(key, value);

@@ -134,6 +134,22 @@ fn who_failed_is_gone_and_who_does_not_take_part_stays_with_the_first_side_only(
 }
 
 #[test]
+fn an_earlier_start_of_who_takes_part_is_not_taken_for_it() {
+    let sides = [
+        side(5, 9, vec![member(1, 1, 11), member(2, 1, 12)]),
+        side(4, 7, vec![member(3, 1, 13)]),
+    ];
+    let again = Participant {
+        incarnation: Incarnation(2),
+        ..participant(2, 1)
+    };
+    let participants = [participant(1, 0), again, participant(3, 1)];
+    let merged = merge(&sides, &participants, &Bitmap::new(), RESULT);
+    assert_eq!(port(&merged, 2), None, "its registration comes next");
+}
+
+/// GROUP-15, hole d8.
+#[test]
 fn a_later_start_that_another_side_knows_is_not_forgotten_for_who_does_not_take_part() {
     let sides = [
         side(5, 9, vec![member(1, 1, 1), member(9, 1, 11)]),
