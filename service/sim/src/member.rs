@@ -27,6 +27,7 @@ pub struct Member {
     kept: Vec<u8>,
     inner: Outbox<segment::Output>,
     seen: Seen,
+    story: bool,
 }
 
 /// What a [`Member`] keeps on disk.
@@ -150,6 +151,7 @@ impl Process for Member {
                 starts: watches.then(BTreeMap::new),
                 ..Seen::default()
             },
+            story: birth.story,
         };
         (member, disk)
     }
@@ -239,6 +241,12 @@ impl Member {
         self.segment.handle(now, input, &mut self.inner);
         let mut inner = std::mem::take(&mut self.inner);
         for output in inner.drain() {
+            if let segment::Output::Told(event) = &output
+                && self.story
+                && !matches!(event, Event::Rejected { .. })
+            {
+                out.push(Output::Told(Fact::Noted(format!("{event:?}"))));
+            }
             if let Some(output) = self.carried_out(output, forged) {
                 out.push(output);
             }

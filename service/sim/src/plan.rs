@@ -133,7 +133,9 @@ impl Plan {
                 faults.retain(|fault| kept.contains(&fault.number));
             }
             let started = Time::ZERO + scenario.start.0;
-            let quiet_at = faults.iter().map(Fault::end).fold(started, Time::max);
+            let excused = !scenario.expect.without_multicast;
+            let ends = faults.iter().map(|fault| fault.end(excused));
+            let quiet_at = ends.fold(started, Time::max);
             Self {
                 seed: random.bits(),
                 number,
@@ -154,12 +156,11 @@ impl Plan {
 }
 
 impl Fault {
-    /// When nothing of it is left.
-    fn end(&self) -> Time {
+    /// When nothing of it is left that excuses unrest; whether a cut of multicast does, the scenario says.
+    fn end(&self, cut_excuses: bool) -> Time {
         match self.blow {
             Blow::CrashMidway { down, .. } => self.at + self.lasts + down,
-            // Unicast must do: it is no excuse.
-            Blow::Mute => self.at,
+            Blow::Mute if !cut_excuses => self.at,
             _ => self.at + self.lasts,
         }
     }

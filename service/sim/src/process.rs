@@ -47,6 +47,8 @@ pub struct Birth<'a, P: Process> {
     pub disk: Option<P::Disk>,
     /// The seed of its randomness, another one at each start.
     pub seed: u64,
+    /// Somebody wants to read what it notes.
+    pub story: bool,
 }
 
 /// A node's address: its number in the run.
@@ -130,6 +132,8 @@ pub enum Fact {
     },
     /// Something that must never happen.
     Amiss(String),
+    /// Something for the story, if one is told.
+    Noted(String),
 }
 
 /// Who is to get a datagram.

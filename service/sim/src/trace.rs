@@ -37,6 +37,11 @@ impl Trace {
         self.buffer.extend_from_slice(detail);
     }
 
+    /// Does somebody want to read the story?
+    pub(crate) const fn has_story(&self) -> bool {
+        self.story.is_some()
+    }
+
     /// Adds a line to the story.
     pub(crate) fn tell(&mut self, now: Time, line: impl FnOnce() -> String) {
         if let Some(story) = &mut self.story {

@@ -209,6 +209,7 @@ impl<P: Process> World<P> {
             priority: plan.priority,
             disk: node.disk.clone(),
             seed: self.random.bits(),
+            story: self.trace.has_story(),
         };
         node.starts += 1;
         node.busy_until = self.now;
@@ -371,8 +372,10 @@ impl<P: Process> World<P> {
     }
 
     fn tell(&mut self, address: u32, fact: Fact) {
-        self.trace
-            .tell(self.now, || format!("{address} says: {fact:?}"));
+        self.trace.tell(self.now, || match &fact {
+            Fact::Noted(what) => format!("{address} notes {what}"),
+            fact => format!("{address} says {fact:?}"),
+        });
         match self.nodes[address as usize].process.as_ref() {
             Some(process) => self.watch.told(self.now, address, &process.view(), fact),
             None => unreachable!("a process that has said something"),

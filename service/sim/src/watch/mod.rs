@@ -232,6 +232,7 @@ impl Watch {
                 Property::ReportOrder(epoch, sequence)
             }
             Fact::Amiss(what) => Property::Amiss(what),
+            Fact::Noted(_) => return,
         };
         self.fail(now, node, property);
     }
