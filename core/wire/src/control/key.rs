@@ -3,13 +3,14 @@ use std::str::FromStr;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
+use minicbor::{Decode, Encode};
 
 use super::header::{HEADER_LEN, Header, Sender};
 use crate::key_text::{self, ParseKeyError};
 use crate::signing::Secret;
 
 /// Bytes that prove a datagram, behind what they prove.
-pub(super) const TAG_LEN: usize = 16;
+pub(crate) const TAG_LEN: usize = 16;
 
 const LABEL: &str = "bellwether-segment-key";
 
@@ -22,8 +23,9 @@ pub struct SegmentKey {
 }
 
 /// Names a segment key in a datagram's header; drawn from the key, and tells nothing of it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SegmentKeyId(pub [u8; 4]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct SegmentKeyId(#[cbor(with = "minicbor::bytes")] pub [u8; 4]);
 
 /// The segment keys a node accepts while keys rotate. It seals with the current one.
 #[derive(Debug)]
@@ -75,12 +77,17 @@ impl SegmentKey {
             &sender.incarnation.0.to_be_bytes(),
             &sender.salt,
         ];
-        let key = self.material.expand(&info, &AES_256_GCM);
-        let key = key.map(UnboundKey::from);
         SenderKey {
             segment_key: self.id,
-            key: LessSafeKey::new(key.expect("32 bytes are within what HKDF can give")),
+            key: self.draw(&info),
         }
+    }
+
+    /// A key for what `info` names, and for nothing else.
+    pub(crate) fn draw(&self, info: &[&[u8]]) -> LessSafeKey {
+        let key = self.material.expand(info, &AES_256_GCM);
+        let key = key.map(UnboundKey::from);
+        LessSafeKey::new(key.expect("32 bytes are within what HKDF can give"))
     }
 }
 
@@ -125,7 +132,8 @@ impl KeyRing {
         &self.current
     }
 
-    pub(super) fn find(&self, id: SegmentKeyId) -> Option<&SegmentKey> {
+    /// The accepted key of this name, if there is one.
+    pub(crate) fn find(&self, id: SegmentKeyId) -> Option<&SegmentKey> {
         let others = self.previous.iter().chain(&self.next);
         std::iter::once(&self.current)
             .chain(others)
@@ -161,7 +169,7 @@ impl SenderKey {
 }
 
 /// A counter is never used twice under one key.
-fn nonce(counter: u64) -> Nonce {
+pub(crate) fn nonce(counter: u64) -> Nonce {
     let mut bytes = [0; 12];
     bytes[4..].copy_from_slice(&counter.to_be_bytes());
     Nonce::assume_unique_for_key(bytes)

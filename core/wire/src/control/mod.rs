@@ -23,6 +23,7 @@ pub use entry::{Entry, Key, StateVersion, Value};
 pub use header::Sender;
 pub use introduction::Introduction;
 pub use key::{KeyRing, SegmentKey, SegmentKeyId};
+pub(crate) use key::{TAG_LEN, nonce};
 pub use membership::{
     Ack, Ask, Carried, GroupData, Inquiry, Leave, MembershipMessage, MergeId, MergeRequest, Move,
     Nack, Page, Participant, Refresh, Register, Round,
