@@ -10,6 +10,7 @@ pub mod frame;
 mod key_text;
 mod sealing;
 mod signing;
+pub mod transfer;
 
 pub use key_text::ParseKeyError;
 pub use sealing::{ContentKey, Opener, SEALED_CHUNK_LEN, Salt, Sealer, UnsealError, sealed_len};
