@@ -47,6 +47,19 @@ pub struct Place {
     pub len: u32,
 }
 
+impl Place {
+    /// Does `next` begin where this ends?
+    pub(crate) fn precedes(&self, next: &Self) -> bool {
+        self.part == next.part && self.offset + u64::from(self.len) == next.offset
+    }
+
+    /// This and what follows it.
+    pub(crate) const fn and(mut self, next: &Self) -> Self {
+        self.len += next.len;
+        self
+    }
+}
+
 /// What an erasure code is to be made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Shape {
@@ -60,7 +73,7 @@ pub struct Shape {
 
 const HEAD_LEN_MAX: u64 = 256 << 20;
 const DATA_LEN_MAX: u64 = 1 << 40;
-const BLOCK_LEN_MIN: u64 = 1 << 10;
+const BLOCK_LEN_MIN: u64 = 512;
 const BLOCK_LEN_MAX: u64 = 16 << 20;
 const SYMBOL_LEN_MIN: u64 = 64;
 const SYMBOL_LEN_MAX: u64 = 16 << 10;
@@ -94,17 +107,36 @@ impl Geometry {
         .checked()
     }
 
-    /// The cut that an announcement names.
-    pub fn announced(announcement: &Announcement) -> Result<Self, GeometryError> {
+    /// The cut that these parameters make, if they make one.
+    pub fn new(
+        head_len: u64,
+        data_len: u64,
+        block_len: u32,
+        symbol_len: u16,
+        blocks_per_repair: u16,
+        repairs: u16,
+    ) -> Result<Self, GeometryError> {
         Self {
-            head_len: announcement.head_len,
-            data_len: announcement.data_len,
-            block_len: announcement.block_len,
-            symbol_len: announcement.symbol_len,
-            blocks_per_repair: announcement.blocks_per_repair,
-            repairs: announcement.repairs,
+            head_len,
+            data_len,
+            block_len,
+            symbol_len,
+            blocks_per_repair,
+            repairs,
         }
         .checked()
+    }
+
+    /// The cut that an announcement names.
+    pub fn announced(announcement: &Announcement) -> Result<Self, GeometryError> {
+        Self::new(
+            announcement.head_len,
+            announcement.data_len,
+            announcement.block_len,
+            announcement.symbol_len,
+            announcement.blocks_per_repair,
+            announcement.repairs,
+        )
     }
 
     /// The same cut without repair symbols: what is lost is sent again as it was.
@@ -278,6 +310,18 @@ impl Geometry {
         }
     }
 
+    /// The blocks that bytes belong to.
+    pub fn blocks_at(&self, place: Place) -> Range<u32> {
+        let base = match place.part {
+            Part::Head => 0,
+            Part::Data => self.head_blocks(),
+        };
+        let block_len = u64::from(self.block_len);
+        let first = place.offset / block_len;
+        let end = (place.offset + u64::from(place.len)).div_ceil(block_len);
+        base + first as u32..base + end as u32
+    }
+
     /// The code of a repair block.
     pub fn shape(&self, repair_block: u32) -> Shape {
         Shape {
@@ -300,7 +344,7 @@ mod tests {
         fn symbols_cover_every_byte_once(
             head in 1_u64..40_000,
             data in 0_u64..200_000,
-            block in 1_024_u32..20_000,
+            block in 512_u32..20_000,
             symbol in 32_u16..700,
         ) {
             let geometry = Geometry::suited(head, data, block, symbol * 2).unwrap();

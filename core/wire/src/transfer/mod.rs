@@ -121,6 +121,13 @@ pub struct Divert {
     pub sources: Vec<NodeId>,
 }
 
+impl Mend {
+    /// Is nothing promised?
+    pub const fn is_empty(&self) -> bool {
+        self.repairs.is_empty() && self.whole.is_empty()
+    }
+}
+
 impl Divert {
     /// The most sources that are named.
     pub const SOURCES_MAX: usize = 16;

@@ -27,6 +27,9 @@ pub struct Status {
     /// What it lacks, or a part of it: a long list is split, and each part stands for itself (MCTP-24).
     #[n(6)]
     pub lacks: Vec<Lack>,
+    /// The first frame that came: the participant joined then.
+    #[n(8)]
+    pub joined: u64,
     /// The highest round of [`Flush`](super::Flush) that this answers; 0 before any.
     #[n(7)]
     pub round: u32,
