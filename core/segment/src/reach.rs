@@ -21,6 +21,8 @@ pub(crate) struct Paths {
     left_out: BTreeMap<NodeId, u8>,
     /// Heartbeats in a row that came by unicast alone.
     unicast_only: u8,
+    /// Heartbeats that this node sent since it found multicast lost.
+    served_deaf: u8,
 }
 
 /// Where datagrams of a node came from.
@@ -38,6 +40,9 @@ const LEFT_OUT_AT: u8 = 6;
 /// For so many heartbeats it then gets everything by unicast, before multicast is tried again.
 const LEFT_OUT_FOR: u8 = u8::MAX;
 const UNICAST_ONLY_AT: u8 = 8;
+/// A leader hears no multicast of anybody. After so many heartbeats it takes for granted that multicast is back: whom it
+/// does not reach asks, and is sent everything by unicast again.
+const SERVED_DEAF_FOR: u8 = 100;
 
 impl Paths {
     pub(crate) const fn new(reach: Reach) -> Self {
@@ -47,6 +52,7 @@ impl Paths {
             told: BTreeSet::new(),
             left_out: BTreeMap::new(),
             unicast_only: 0,
+            served_deaf: 0,
         }
     }
 
@@ -92,12 +98,22 @@ impl Paths {
         }
     }
 
-    /// This node sent everybody a heartbeat.
-    pub(crate) fn served(&mut self) {
+    /// This node sent everybody a heartbeat. Returns whether multicast works for it, if that has just changed.
+    pub(crate) fn served(&mut self) -> Option<bool> {
         self.left_out.retain(|_, left| {
             *left -= 1;
             *left > 0
         });
+        if !self.is_deaf() {
+            self.served_deaf = 0;
+            return None;
+        }
+        self.served_deaf += 1;
+        if self.served_deaf < SERVED_DEAF_FOR {
+            return None;
+        }
+        (self.served_deaf, self.unicast_only) = (0, 0);
+        Some(true)
     }
 
     /// Addresses of others, where there is no multicast.
@@ -170,5 +186,20 @@ mod tests {
         }
         let everyone = paths.everyone(control, iter::once(member));
         assert_eq!(everyone, [control, member.1]);
+    }
+
+    /// It took office deaf, and nobody multicasts to a leader.
+    #[test]
+    fn a_deaf_leader_tries_multicast_again_after_a_while() {
+        let mut paths = Paths::new(Reach::Group);
+        for _ in 0..UNICAST_ONLY_AT {
+            paths.heartbeat_by_unicast();
+        }
+        let changes: Vec<_> = (0..=SERVED_DEAF_FOR).map(|_| paths.served()).collect();
+        let (last, before) = changes.split_last().unwrap();
+        assert_eq!(before.last(), Some(&Some(true)));
+        assert_eq!(before.iter().flatten().count(), 1);
+        assert_eq!(*last, None);
+        assert!(!paths.is_deaf());
     }
 }

@@ -287,7 +287,9 @@ impl Segment {
                 }
                 if heartbeat && to == election::To::All {
                     self.paths.beat();
-                    self.paths.served();
+                    if self.paths.served() == Some(true) {
+                        out.push(Output::Told(Event::MulticastBack));
+                    }
                 }
             }
             election::Output::Persist(memory) => {
