@@ -1,7 +1,7 @@
 //! Where in many base files, of any size, content like this slice may lie.
 //!
-//! The index holds one *anchor* ([`Gear`]) for every few hundred bytes of the base, in eight bytes
-//! each; the larger the base, the fewer. A slice of new content looks its own anchors up and
+//! The index holds one *anchor* ([`Gear`], or [`grid`] for the fast effort) for every few hundred
+//! bytes of the base, in eight bytes each; the larger the base, the fewer. A slice of new content looks its own anchors up and
 //! follows them: as long as they agree on a diagonal they are believed, and where they leave it
 //! the place that most anchors of the slice point to wins. What comes out are ranges of files, a
 //! little wider than the anchors; matching byte by byte is left to
@@ -9,7 +9,7 @@
 
 use crate::content::{Content, ReadError};
 use crate::gear::Gear;
-use crate::{Effort, Pair};
+use crate::{Effort, Pair, grid};
 use std::ops::Range;
 
 /// A range of a base file.
@@ -28,6 +28,7 @@ pub struct BaseRange {
 /// Files lie end to end in one line of *places*, counted in units of 2^`unit_log` bytes.
 #[derive(Debug)]
 pub struct CoarseIndex {
+    picks: Picks,
     spacing_log: u32,
     unit_log: u32,
     /// Where each file starts on the line, in units, and how long it is in bytes.
@@ -36,6 +37,18 @@ pub struct CoarseIndex {
     anchors: Vec<u64>,
     /// By the highest bits of a fingerprint: where its anchors begin.
     directory: Vec<u32>,
+    /// One bit by more bits of a fingerprint: whether it has anchors. For a grid, of which most
+    /// look-ups are in vain.
+    filter: Vec<u64>,
+}
+
+/// How anchors are picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Picks {
+    /// By the content: [`Gear`].
+    Gear,
+    /// By the place: [`grid`].
+    Grid,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,34 +57,45 @@ struct File {
     len: u64,
 }
 
-/// Bits of an anchor that say its place; the others are its fingerprint.
-const PLACE_BITS: u32 = 34;
 /// The most anchors that are wanted, 128 MiB of them.
 const ANCHORS_MAX: u64 = 16 << 20;
-/// Positions are rounded to this many bytes, or more for a base that would not fit the line.
-const UNIT_LOG_MIN: u32 = 4;
 const DIRECTORY_LOG: u32 = 16;
 /// Ranges with fewer bytes between them become one: naming a range costs bytes too.
 const JOIN_LEN: u64 = 64 << 10;
 
+impl Picks {
+    /// Bits of an anchor that say its place; the others are its fingerprint. On a grid places are
+    /// blocks, and many look-ups ask for long fingerprints.
+    const fn place_bits(self) -> u32 {
+        match self {
+            Self::Gear => 34,
+            Self::Grid => 28,
+        }
+    }
+}
+
 impl CoarseIndex {
     /// An index for base files that have about `total_len` bytes together. For the fast effort it
-    /// is coarser, and smaller: content of a few kilobytes that moved may be missed.
+    /// is made and asked in a fraction of the time: content of a few kilobytes that moved may be
+    /// missed.
     pub fn new(effort: Effort, total_len: u64) -> Self {
-        let spacing_log_min = match effort {
-            Effort::Fast => 10,
-            Effort::Default | Effort::Max => 7,
+        let (picks, spacing_log_min, unit_log_min) = match effort {
+            Effort::Fast => (Picks::Grid, 9, 9),
+            Effort::Default | Effort::Max => (Picks::Gear, 7, 4),
         };
         let halvings = |value: u64| u64::BITS - value.leading_zeros();
         let spacing_log = halvings(total_len.saturating_sub(1) / ANCHORS_MAX).max(spacing_log_min);
-        let unit_log = halvings(total_len >> (PLACE_BITS - 1)).max(UNIT_LOG_MIN);
+        let place_bits = picks.place_bits();
+        let unit_log = halvings(total_len >> (place_bits - 1)).max(unit_log_min);
         let expected = (total_len >> spacing_log) as usize;
         Self {
+            picks,
             spacing_log,
             unit_log,
             files: Vec::new(),
             anchors: Vec::with_capacity(expected + expected / 8),
             directory: Vec::new(),
+            filter: Vec::new(),
         }
     }
 
@@ -100,13 +124,18 @@ impl CoarseIndex {
                 self.anchors.truncate(kept);
                 return Err(error);
             }
-            gear.scan(&piece, |end, hash| {
-                let place = start + (end >> self.unit_log);
+            let place_bits = self.picks.place_bits();
+            let enter = |at: u64, hash: u64| {
+                let place = start + (at >> self.unit_log);
                 // Places beyond the line come up only if `total_len` was far too low.
-                if place >> PLACE_BITS == 0 {
-                    self.anchors.push(hash >> PLACE_BITS << PLACE_BITS | place);
+                if place >> place_bits == 0 {
+                    self.anchors.push(hash >> place_bits << place_bits | place);
                 }
-            });
+            };
+            match self.picks {
+                Picks::Gear => gear.scan(&piece, enter),
+                Picks::Grid => grid::blocks(&piece, offset, self.spacing_log, enter),
+            }
             offset += piece.len() as u64;
         }
         Ok(number)
@@ -121,6 +150,13 @@ impl CoarseIndex {
         }
         for at in 1..self.directory.len() {
             self.directory[at] += self.directory[at - 1];
+        }
+        if self.picks == Picks::Grid {
+            self.filter = vec![0; self.anchors.len().next_power_of_two().max(1 << 10) / 2];
+            for anchor in &self.anchors {
+                let bit = self.filter_bit(*anchor);
+                self.filter[bit >> 6] |= 1 << (bit & 63);
+            }
         }
     }
 
@@ -173,10 +209,10 @@ impl CoarseIndex {
         );
         let mut sightings: Vec<(u64, &[u64])> = Vec::new();
         let mut blocks: Vec<u64> = Vec::new();
-        Gear::new(self.spacing_log).scan(new, |end, hash| {
+        let mut sight = |at: u64, hash: u64| {
             let places = self.places(hash);
             if !places.is_empty() {
-                sightings.push((end, places));
+                sightings.push((at, places));
                 let few = if places.len() <= PLACES_MAX {
                     places
                 } else {
@@ -184,7 +220,16 @@ impl CoarseIndex {
                 };
                 blocks.extend(few.iter().map(|&anchor| self.byte(anchor) >> BLOCK_LOG));
             }
-        });
+            !places.is_empty()
+        };
+        match self.picks {
+            Picks::Gear => Gear::new(self.spacing_log).scan(new, |at, hash| {
+                sight(at, hash);
+            }),
+            Picks::Grid => grid::sightings(new, self.spacing_log, |at, hash| {
+                self.may_have(hash) && sight(at, hash)
+            }),
+        }
         blocks.sort_unstable();
         let weight = |byte: u64| {
             let block = byte >> BLOCK_LOG;
@@ -288,6 +333,21 @@ impl CoarseIndex {
         ranges
     }
 
+    /// Whether there may be anchors with the fingerprint of `hash`.
+    #[inline]
+    fn may_have(&self, hash: u64) -> bool {
+        let bit = self.filter_bit(hash);
+        self.filter
+            .get(bit >> 6)
+            .is_some_and(|word| word >> (bit & 63) & 1 == 1)
+    }
+
+    #[inline]
+    fn filter_bit(&self, hash: u64) -> usize {
+        // The filter has a power of two of words, at least 2 and few enough for 32 bits.
+        (hash >> (58 - self.filter.len().trailing_zeros())) as usize
+    }
+
     /// All anchors with the fingerprint of `hash`, in order of place.
     fn places(&self, hash: u64) -> &[u64] {
         let bucket = (hash >> (64 - DIRECTORY_LOG)) as usize;
@@ -295,15 +355,16 @@ impl CoarseIndex {
             return &[];
         };
         let bucket = &self.anchors[self.directory[bucket] as usize..end as usize];
-        let fingerprint = hash >> PLACE_BITS;
-        let start = bucket.partition_point(|anchor| anchor >> PLACE_BITS < fingerprint);
-        let same = bucket[start..].partition_point(|anchor| anchor >> PLACE_BITS == fingerprint);
+        let place_bits = self.picks.place_bits();
+        let fingerprint = hash >> place_bits;
+        let start = bucket.partition_point(|anchor| anchor >> place_bits < fingerprint);
+        let same = bucket[start..].partition_point(|anchor| anchor >> place_bits == fingerprint);
         &bucket[start..start + same]
     }
 
-    /// The byte on the line where an anchor's window ends, rounded down to a unit.
+    /// The byte on the line that an anchor stands at, rounded down to a unit.
     fn byte(&self, anchor: u64) -> u64 {
-        (anchor & ((1 << PLACE_BITS) - 1)) << self.unit_log
+        (anchor & ((1 << self.picks.place_bits()) - 1)) << self.unit_log
     }
 
     /// The file that a byte of the line lies in.
@@ -454,6 +515,30 @@ mod tests {
     }
 
     #[test]
+    fn at_the_fast_effort_long_blocks_are_found_wherever_they_came_from() {
+        let files: Vec<_> = (0..3).map(|seed| noise(seed, 1 << 20)).collect();
+        let mut index = CoarseIndex::new(Effort::Fast, 3 << 20);
+        for file in &files {
+            index.add(&file[..]).unwrap();
+        }
+        index.seal();
+        for shift in [0, 1, 511, 2_345] {
+            let slice = [
+                &noise(98, shift)[..],
+                &files[2][700_000..760_000],
+                &noise(99, 20_000),
+                &files[0][5_000..25_000],
+            ]
+            .concat();
+            let ranges = index.ranges(&slice, None, 4 << 20);
+            assert!(covers(&ranges, 2, 704_000..756_000), "{ranges:?}");
+            assert!(covers(&ranges, 0, 9_000..21_000), "{ranges:?}");
+            assert!(total(&ranges) < 200_000, "{ranges:?}");
+        }
+        assert_eq!(index.ranges(&noise(97, 1 << 20), None, 4 << 20), []);
+    }
+
+    #[test]
     fn of_two_equal_places_the_one_at_home_is_named() {
         let block = noise(1, 100_000);
         let twice = [&block[..], &noise(2, 100_000), &block].concat();
@@ -570,7 +655,7 @@ mod tests {
         assert!(index.anchors.capacity() * size_of::<u64>() <= 150 << 20);
         let huge = CoarseIndex::new(Effort::Max, 1 << 50);
         assert!(huge.anchors.capacity() * size_of::<u64>() <= 150 << 20);
-        assert!((1u64 << 50) >> huge.unit_log < 1 << PLACE_BITS);
+        assert!((1u64 << 50) >> huge.unit_log < 1 << Picks::Gear.place_bits());
     }
 
     #[test]

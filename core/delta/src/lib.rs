@@ -16,6 +16,7 @@ mod coarse;
 mod content;
 mod error;
 mod gear;
+mod grid;
 mod group;
 mod matching;
 mod mismatches;
