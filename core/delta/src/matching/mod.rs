@@ -78,7 +78,9 @@ impl Matcher {
         let pairs = usable(pairs, base.len(), new.len());
         let whole = tactics.whole.for_base(base.len());
         let mut runs = Vec::new();
-        let is_all_paired = matches!(&pairs[..], [(_, all)] if *all == (0..base.len()));
+        // Where one pair is nearly all there is, one index serves for both.
+        let is_all_paired = matches!(&pairs[..], [(paired, range)]
+            if *paired == (0..new.len()) && range.len() / 7 >= base.len() / 8);
         seeker.whole(if is_all_paired { 0..0 } else { 0..base.len() }, whole);
         let mut at = 0;
         for (new_range, base_range) in pairs {
@@ -86,8 +88,12 @@ impl Matcher {
             seeker.seek(at..new_range.start, None, &mut runs);
             at = new_range.end;
             let diagonal = base_range.start as isize - new_range.start as isize;
-            let grain = tactics.pair.for_base(base_range.len());
-            seeker.near(base_range, grain);
+            let searched = match is_all_paired {
+                true => 0..base.len(),
+                false => base_range,
+            };
+            let grain = tactics.pair.for_base(searched.len());
+            seeker.near(searched, grain);
             seeker.seek(new_range, Some(diagonal), &mut runs);
         }
         seeker.near(0..0, tactics.pair);
@@ -182,7 +188,7 @@ impl Tactics {
             },
             Effort::Max => Self {
                 pair: grain(8, 1, 8),
-                whole: grain(12, 1, 8),
+                whole: grain(12, 2, 8),
                 near: Some(grain(6, 1, 8)),
                 thrift: thrift(12, 24),
                 tolerance: 33,
@@ -446,6 +452,29 @@ mod tests {
             let all = pair(0..new.len(), 0..base.len());
             let steps = Matcher::new(effort).segment(&base, &new, &[all]);
             assert_eq!(unexplained(&base, &new, &steps), 12, "{effort:?}");
+        }
+    }
+
+    #[test]
+    fn long_rows_of_one_byte_are_lined_up_with_shorter_ones() {
+        let base = [&noise(1, 9_000)[..], &[0; 1000], &noise(2, 9_000)].concat();
+        let new = [&base[..4_000], &[0; 50_000], &base[4_000..]].concat();
+        let all = pair(0..new.len(), 0..base.len());
+        let steps = |effort| Matcher::new(effort).segment(&base, &new, &[all]);
+        for effort in [Effort::Default, Effort::Max] {
+            let literals: u32 = steps(effort).iter().map(|step| step.literal_len).sum();
+            assert!(literals < 300, "{effort:?}: {literals}");
+        }
+        assert_eq!(steps(Effort::Fast).len(), 2, "to zstd they cost no time");
+    }
+
+    #[test]
+    fn rows_of_one_byte_take_no_quadratic_time() {
+        // A quadratic step would need minutes for this.
+        let base = [&[0; 300][..], &noise(1, 1000)].concat();
+        let new = vec![0; 8 << 20];
+        for effort in EFFORTS {
+            unexplained(&base, &new, &Matcher::new(effort).segment(&base, &new, &[]));
         }
     }
 

@@ -16,6 +16,9 @@ const BETTER_BY: usize = 8;
 /// So many equal bytes in a row are cheaper as literals than lined up with an equal row elsewhere.
 const REPEAT_MIN: usize = 16;
 
+/// So many are as cheap either way, but a coder's time is spent on literals, byte by byte.
+const LONG_REPEAT: usize = 256;
+
 /// A seed this long is taken without asking the whole base for a longer one.
 const LONG_ENOUGH: usize = 256;
 
@@ -23,8 +26,8 @@ const LONG_ENOUGH: usize = 256;
 /// others are asked.
 const HASTE: usize = 32;
 
-/// How far back a seed may take the place of others: more would cost quadratic time on periodic
-/// content.
+/// How far back a seed may take the place of others, and how far ahead a byte's repeats are
+/// counted: more would cost quadratic time on periodic content.
 const TAKE_BACK_MAX: usize = 64 << 10;
 
 /// Looks for runs in one segment.
@@ -126,9 +129,15 @@ impl<'a> Seeker<'a> {
                     continue;
                 }
             }
-            let repeat = repeat_len(&new[at..]);
-            match self.look_up(new, at, opposite) {
-                Some(seed) if seed.len > repeat || repeat < REPEAT_MIN => {
+            let repeat = repeat_len(&new[at..new.len().min(at + TAKE_BACK_MAX)]);
+            let found = match repeat >= LONG_REPEAT && !self.hasty {
+                true => self.repeated(new, at, repeat),
+                false => self
+                    .look_up(new, at, opposite)
+                    .filter(|seed| seed.len > repeat || repeat < REPEAT_MIN),
+            };
+            match found {
+                Some(seed) => {
                     diagonal = Some(seed.diagonal());
                     at = seed.new_end();
                     self.push(seed, range.start);
@@ -168,6 +177,30 @@ impl<'a> Seeker<'a> {
             opposite.is_none_or(|opposite| {
                 differ_by_more(&new[at..seed.new_end()], &self.base[opposite..], BETTER_BY)
             })
+        })
+    }
+
+    /// The longest seed for the `len` equal bytes at `at`, if it is long. Of a row of equal bytes
+    /// an index knows the end.
+    fn repeated(&mut self, new: &[u8], at: usize, len: usize) -> Option<Run> {
+        let row = &new[at..at + len];
+        let mut best = 0..0;
+        for ground in [&mut self.tables.near, &mut self.tables.whole] {
+            if ground.range.is_empty() {
+                continue;
+            }
+            ground.filled(self.base).candidates(row, 0, |window| {
+                let end = window + prefix_len(&self.base[window..], row);
+                let start = end - suffix_len(&self.base[..end], row);
+                if end - start > best.len() {
+                    best = start..end;
+                }
+            });
+        }
+        (best.len() >= LONG_REPEAT).then(|| Run {
+            new: at,
+            base: best.start,
+            len: best.len(),
         })
     }
 
