@@ -7,6 +7,7 @@
 //! It is built on every CI run before anything else, so it has three small dependencies, and of ours the lab alone.
 
 mod bench;
+mod broken;
 mod check;
 mod corpus;
 mod fuzz;
@@ -25,6 +26,7 @@ Usage: cargo xtask COMMAND
   check [NAME…]    fmt clippy doc deny floors purity coverage: all, or those named
   corpus [NAME…]   fetch the benchmark data into /corpus: pages bundle binaries sources database model
   fuzz TARGET      [--seconds N]: look for inputs that break what reads them; targets are the folders in fuzz/corpus
+  broken [NAME…]   leave rules of the protocols out, one by one, and see that the simulator notices
   bench NAME       delta apply switch scan memory election: ours beside its peers, as a Markdown table
                    [--runs N] [--scale F] [--only WORD,…] [--fresh]
 ";
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "check" => check::run(rest),
         "corpus" => corpus::run(rest),
         "fuzz" => fuzz::run(rest),
+        "broken" => broken::run(rest),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
