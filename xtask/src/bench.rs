@@ -18,6 +18,7 @@ mod ours;
 mod peers;
 mod scan;
 mod shapes;
+mod simulated;
 mod spread;
 mod switch;
 mod table;

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 use bellwether_lab::{Host, Lab, Program};
 
 use super::Bench;
+use super::simulated;
 use super::spread::Spread;
 use super::table::Table;
 use crate::random::Random;
@@ -98,6 +99,9 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     }
     if bench.wants("idle") {
         idle::run(bench)?;
+    }
+    if bench.wants("simulated") {
+        simulated::run(bench)?;
     }
     Ok(())
 }

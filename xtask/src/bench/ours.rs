@@ -198,9 +198,16 @@ impl Ours {
         Ok(())
     }
 
-    fn content(&self, verb: &str) -> Command {
+    /// Our program, which says what it has to say as JSON.
+    pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
-        command.args(["--quiet", "--output", "json", "content", verb]);
+        command.args(["--quiet", "--output", "json"]);
+        command
+    }
+
+    fn content(&self, verb: &str) -> Command {
+        let mut command = self.command();
+        command.args(["content", verb]);
         command
     }
 }
