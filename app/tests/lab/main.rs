@@ -4,3 +4,4 @@ mod agents;
 mod faults;
 mod forgery;
 mod office;
+mod transfer;

@@ -126,6 +126,8 @@ pub enum Kind {
     Channel,
     /// Where other nodes are, on networks without multicast.
     Introduction,
+    /// What goes from one to all, and how far it is.
+    Transfer,
 }
 
 /// What must survive the process.
@@ -182,6 +184,7 @@ impl Kind {
                 | MembershipMessage::Nack(_) => Self::Merge,
             },
             ControlMessage::Introduction(_) => Self::Introduction,
+            ControlMessage::Transfer(_) => Self::Transfer,
         }
     }
 }

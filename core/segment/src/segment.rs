@@ -196,6 +196,8 @@ impl Segment {
                     message,
                 });
             }
+            // Content moves beside this machine; here it shows that its sender lives.
+            ControlMessage::Transfer(_) => self.elect(election::Input::Heard),
             ControlMessage::Introduction(Introduction::Hello) => {
                 self.elect(election::Input::Heard);
                 self.paths.learn([source]);

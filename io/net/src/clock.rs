@@ -20,7 +20,7 @@ pub fn now() -> Time {
 ///
 /// A timer of the runtime would count in whole milliseconds, and not while the machine is suspended.
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub struct Alarm {
     timer: AsyncFd<OwnedFd>,
     set: Option<Time>,
 }
@@ -28,7 +28,8 @@ pub(crate) struct Alarm {
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 impl Alarm {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// One that is not set.
+    pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Boottime, flags)?;
         Ok(Self {
@@ -38,7 +39,7 @@ impl Alarm {
     }
 
     /// Rings at `at` and at no other time.
-    pub(crate) fn set(&mut self, at: Option<Time>) -> io::Result<()> {
+    pub fn set(&mut self, at: Option<Time>) -> io::Result<()> {
         if self.set == at {
             return Ok(());
         }
@@ -61,7 +62,7 @@ impl Alarm {
     }
 
     /// Waits until it rings.
-    pub(crate) async fn ring(&mut self) -> io::Result<()> {
+    pub async fn ring(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.timer.readable().await?;
             let mut count = [0; 8];

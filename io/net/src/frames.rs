@@ -170,11 +170,36 @@ impl FrameChannel {
     /// Waits for frames. Nothing is lost if the waiting is given up.
     pub async fn receive(&mut self) -> io::Result<Frames<'_>> {
         let (via, count) = poll_fn(|context| self.poll(context)).await?;
-        Ok(Frames {
+        Ok(self.received(via, count))
+    }
+
+    /// Waits for frames, and if something `is_waiting` to be sent also until the system takes a batch again: nothing came
+    /// then.
+    pub async fn next(&mut self, is_waiting: bool) -> io::Result<Option<Frames<'_>>> {
+        let came = poll_fn(|context| {
+            if let Poll::Ready(received) = self.poll(context) {
+                return Poll::Ready(received.map(Some));
+            }
+            match is_waiting {
+                true => self
+                    .own
+                    .port
+                    .socket()
+                    .poll_send_ready(context)
+                    .map_ok(|()| None),
+                false => Poll::Pending,
+            }
+        });
+        let came = came.await?;
+        Ok(came.map(|(via, count)| self.received(via, count)))
+    }
+
+    fn received(&mut self, via: Via, count: usize) -> Frames<'_> {
+        Frames {
             via,
             buffers: &mut self.buffers[..count],
             metas: &self.metas[..count],
-        })
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(Via, usize)>> {

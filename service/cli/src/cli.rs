@@ -4,6 +4,7 @@ use crate::agent::AgentCommand;
 use crate::content::ContentCommand;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::multicast::MulticastCommand;
 use crate::output::Output;
 use crate::{demo, help, sim};
 
@@ -68,6 +69,9 @@ pub(crate) enum Command {
     /// Run this node's agent, or speak with the one that runs.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Send files to many machines of a network at once, and receive them.
+    #[command(subcommand)]
+    Multicast(MulticastCommand),
     /// Publish, update and roll back a sample site in a temporary directory.
     Demo(demo::Demo),
     /// Simulate segments of nodes, from a seed.
@@ -81,6 +85,7 @@ impl Command {
         match self {
             Self::Content(command) => command.run(output),
             Self::Agent(command) => command.run(output),
+            Self::Multicast(command) => command.run(output),
             Self::Demo(demo) => demo.run(output),
             Self::Sim(sim) => sim.run(output),
             Self::Help(help) => help.run(output),

@@ -9,6 +9,7 @@ mod exit;
 mod failure;
 mod help;
 mod keys;
+mod multicast;
 mod output;
 mod progress;
 mod sim;

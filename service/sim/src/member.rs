@@ -383,7 +383,9 @@ fn kind_of(kind: segment::Kind, unicast: bool) -> Kind {
         segment::Kind::Presence => Kind::Presence,
         segment::Kind::Report => Kind::Report,
         segment::Kind::Merge => Kind::Merge,
-        segment::Kind::Channel | segment::Kind::Introduction => Kind::Other,
+        segment::Kind::Channel | segment::Kind::Introduction | segment::Kind::Transfer => {
+            Kind::Other
+        }
     }
 }
 

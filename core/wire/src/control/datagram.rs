@@ -86,6 +86,11 @@ impl DatagramSeal {
         }
     }
 
+    /// The keys it uses.
+    pub const fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
     /// The keys it uses, to rotate them.
     pub const fn keys_mut(&mut self) -> &mut KeyRing {
         &mut self.keys

@@ -31,6 +31,8 @@ pub use membership::{
 pub use record::{FormatRange, Formats, Holding, Record, Resources};
 pub use rejected::Rejected;
 
+use crate::transfer::TransferMessage;
+
 /// What one node of a segment tells another, or all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum ControlMessage {
@@ -43,4 +45,7 @@ pub enum ControlMessage {
     /// Where others are.
     #[n(2)]
     Introduction(#[n(0)] Introduction),
+    /// What goes from one to all, and how far it is.
+    #[n(3)]
+    Transfer(#[n(0)] Box<TransferMessage>),
 }

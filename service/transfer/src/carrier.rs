@@ -1,0 +1,584 @@
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use bellwether_machine::{Machine, Outbox};
+use bellwether_multicast::sender::{self, Burst, To};
+use bellwether_multicast::{Geometry, Input, Outcome, Output, Station, receiver};
+use bellwether_net::{Alarm, FrameChannel, Via, now};
+use bellwether_types::{Epoch, NodeId};
+use bellwether_wire::control::{ControlMessage, DatagramSeal, Introduction, Sender};
+use bellwether_wire::frame::{FRAME_OVERHEAD, FrameHeader, FrameKey, FrameSource, SessionId};
+use bellwether_wire::transfer::{Announcement, AssignmentId, TransferMessage};
+use tokio::sync::mpsc;
+
+use crate::batch::{Batch, Batches};
+use crate::content::{Content, Proof};
+use crate::spool::Spool;
+
+/// What carries out what a station decides, in a group without elections: whoever sends leads.
+///
+/// One task reads, decides and sends; what takes long (codes, hashes, the disk's durability) is done on threads, whose
+/// results come back as inputs.
+pub(crate) struct Carrier {
+    own: Sender,
+    station: Station,
+    channel: FrameChannel,
+    alarm: Alarm,
+    seal: DatagramSeal,
+    group: SocketAddr,
+    /// Where what is received goes; who only sends has no such place.
+    out: Option<PathBuf>,
+    reign: Option<Epoch>,
+    peers: BTreeMap<NodeId, SocketAddr>,
+    contents: BTreeMap<AssignmentId, Arc<Content>>,
+    /// What this node sends.
+    openings: BTreeMap<SessionId, Opening>,
+    /// What it listens to.
+    listens: BTreeMap<SessionId, FrameKey>,
+    /// Repair symbols that were made.
+    codes: BTreeMap<(SessionId, u32), Vec<u8>>,
+    /// What waits until the system takes more.
+    bursts: VecDeque<(SessionId, Burst)>,
+    inputs: VecDeque<Input>,
+    batches: Batches,
+    done: mpsc::UnboundedSender<Done>,
+    results: mpsc::UnboundedReceiver<Done>,
+    events: VecDeque<Event>,
+    frames: Vec<u8>,
+}
+
+/// What a carrier's user is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A node spoke for the first time.
+    Met(NodeId),
+    /// Something is announced that this node is to have.
+    Began(Box<Announcement>),
+    /// It is here, proved and durable.
+    Complete(AssignmentId),
+    /// It will not come; why.
+    Failed(String),
+    /// A session of another node is over.
+    Closed,
+    /// A session of this node is over.
+    Ended(Outcome),
+    /// For whoever looks after the network.
+    Note(String),
+}
+
+/// A thread's result.
+enum Done {
+    Input(Input),
+    Encoded(SessionId, u32, io::Result<Vec<u8>>),
+}
+
+struct Opening {
+    assignment: AssignmentId,
+    geometry: Geometry,
+    key: FrameKey,
+    encrypted: bool,
+    target: To,
+}
+
+/// Nodes that are remembered: more have no business here.
+const PEERS_MAX: usize = 8_192;
+
+impl Carrier {
+    pub(crate) fn new(
+        own: Sender,
+        station: Station,
+        channel: FrameChannel,
+        seal: DatagramSeal,
+        group: SocketAddr,
+        out: Option<PathBuf>,
+    ) -> io::Result<Self> {
+        let (done, results) = mpsc::unbounded_channel();
+        Ok(Self {
+            own,
+            station,
+            channel,
+            alarm: Alarm::new()?,
+            seal,
+            group,
+            out,
+            reign: None,
+            peers: BTreeMap::new(),
+            contents: BTreeMap::new(),
+            openings: BTreeMap::new(),
+            listens: BTreeMap::new(),
+            codes: BTreeMap::new(),
+            bursts: VecDeque::new(),
+            inputs: VecDeque::new(),
+            batches: Batches::default(),
+            done,
+            results,
+            events: VecDeque::new(),
+            frames: Vec::new(),
+        })
+    }
+
+    /// This start of this node.
+    pub(crate) const fn incarnation(&self) -> u64 {
+        self.own.incarnation.0
+    }
+
+    /// The longest frame that the way to an address takes.
+    pub(crate) fn frame_len_max(&self, to: SocketAddr) -> io::Result<usize> {
+        self.channel.frame_len_max(to)
+    }
+
+    pub(crate) fn address(&self, node: NodeId) -> Option<SocketAddr> {
+        self.peers.get(&node).copied()
+    }
+
+    pub(crate) fn content(&self, assignment: AssignmentId) -> Option<&Arc<Content>> {
+        self.contents.get(&assignment)
+    }
+
+    /// What this node has, or has begun to receive in an earlier start.
+    pub(crate) fn add(&mut self, assignment: AssignmentId, content: Content) {
+        self.contents.insert(assignment, Arc::new(content));
+    }
+
+    /// Tells the station something.
+    pub(crate) fn give(&mut self, input: Input) {
+        if let Input::Reign(reign) = &input {
+            self.reign = *reign;
+        }
+        self.inputs.push_back(input);
+    }
+
+    /// Asks who listens.
+    pub(crate) fn call(&mut self) {
+        let hello = ControlMessage::Introduction(Introduction::Hello);
+        self.say(To::Group, &hello);
+    }
+
+    /// Goes on until something happened that somebody may want to know. Nothing is lost if the waiting is given up.
+    pub(crate) async fn next(&mut self) -> io::Result<Event> {
+        loop {
+            self.settle();
+            if let Some(event) = self.events.pop_front() {
+                return Ok(event);
+            }
+            self.alarm.set(self.station.wake_at())?;
+            let mut heard = Vec::new();
+            tokio::select! {
+                rung = self.alarm.ring() => {
+                    rung?;
+                    self.inputs.push_back(Input::Wake);
+                }
+                Some(done) = self.results.recv() => self.take(done),
+                frames = self.channel.next(!self.bursts.is_empty()) => {
+                    let Some(mut frames) = frames? else {
+                        continue;
+                    };
+                    let via = frames.via();
+                    frames.each(|source, bytes| match bytes.first() {
+                        Some(first) if FrameHeader::begins_with(*first) => {
+                            self.batches.take(bytes, &self.listens);
+                        }
+                        // Whatever is not sealed with the key has no effect.
+                        _ => heard.extend(self.seal.open(bytes).ok().map(|opened| (source, via, opened))),
+                    });
+                }
+            }
+            for (source, via, opened) in heard {
+                self.hear(opened.from, source, via, opened.message);
+            }
+        }
+    }
+
+    /// Everything that is known goes in, until nothing more comes of it.
+    fn settle(&mut self) {
+        let mut outbox = Outbox::new();
+        loop {
+            let batch = self.batches.pop();
+            let input = match &batch {
+                Some(batch) => Some(Input::Frames(batch.headers.clone())),
+                None => self.inputs.pop_front(),
+            };
+            let Some(input) = input else {
+                break;
+            };
+            self.station.handle(now(), input, &mut outbox);
+            let batch = batch.unwrap_or_default();
+            for output in outbox.drain().collect::<Vec<_>>() {
+                self.carry_out(output, &batch);
+            }
+            self.batches.give_back(batch);
+        }
+        self.send_bursts();
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Input(input) => self.inputs.push_back(input),
+            Done::Encoded(session, block, Ok(code)) => {
+                self.codes.insert((session, block), code);
+                let input = sender::Input::Encoded { block };
+                self.inputs.push_back(Input::Sender(session, input));
+            }
+            Done::Encoded(session, _, Err(error)) => self.cannot_read(session, &error),
+        }
+    }
+
+    fn hear(&mut self, from: NodeId, source: SocketAddr, via: Via, message: ControlMessage) {
+        let has_room = self.peers.len() < PEERS_MAX || self.peers.contains_key(&from);
+        if has_room && self.peers.insert(from, source).is_none() {
+            self.events.push_back(Event::Met(from));
+        }
+        match message {
+            ControlMessage::Transfer(message) => {
+                if let TransferMessage::Announce(announcement) = &*message {
+                    self.obey(from, announcement);
+                }
+                self.inputs.push_back(Input::Message {
+                    from,
+                    alone: via == Via::Unicast,
+                    message: *message,
+                });
+            }
+            // Who was asked by all answers alone, and who was answered is content.
+            ControlMessage::Introduction(Introduction::Hello) if via == Via::Multicast => {
+                self.say(
+                    To::Node(from),
+                    &ControlMessage::Introduction(Introduction::Hello),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// There are no elections here: who announces with a higher epoch leads.
+    fn obey(&mut self, from: NodeId, announcement: &Announcement) {
+        let epoch = announcement.epoch;
+        if epoch.leader == from && Some(epoch) > self.reign {
+            self.give(Input::Reign(Some(epoch)));
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, batch: &Batch) {
+        match output {
+            Output::Sender(session, output) => self.send(session, output),
+            Output::Receiver(assignment, output) => self.receive(assignment, output, batch),
+            Output::Send { to, message } => self.tell(To::Node(to), message),
+            Output::Listen(announcement) => self.listen(announcement),
+            Output::Ignore(session) => {
+                self.listens.remove(&session);
+                self.events.push_back(Event::Closed);
+            }
+            Output::Opened(announcement) => self.open(&announcement),
+            Output::TooMany(_) => {
+                let note = "more is announced than a node takes at a time: something is left out";
+                self.events.push_back(Event::Note(note.to_owned()));
+            }
+        }
+    }
+
+    fn open(&mut self, announcement: &Announcement) {
+        let session = announcement.session();
+        let sender = self.station.senders().find(|(known, _)| *known == session);
+        let (Some((_, sender)), Some(key)) = (sender, self.key_of(announcement)) else {
+            return;
+        };
+        let opening = Opening {
+            assignment: announcement.assignment,
+            geometry: sender.job().geometry,
+            encrypted: announcement.encrypted,
+            target: sender.target(),
+            key,
+        };
+        self.openings.insert(session, opening);
+    }
+
+    fn key_of(&self, announcement: &Announcement) -> Option<FrameKey> {
+        let source = FrameSource {
+            key: announcement.key,
+            node: announcement.sender,
+            incarnation: announcement.incarnation,
+            salt: announcement.salt,
+        };
+        FrameKey::new(self.seal.keys(), &source)
+    }
+
+    fn send(&mut self, session: SessionId, output: sender::Output) {
+        match output {
+            sender::Output::Send { to, message } => self.tell(to, message),
+            sender::Output::Frames(burst) => self.bursts.push_back((session, burst)),
+            sender::Output::Encode { block } => {
+                let Some(opening) = self.openings.get(&session) else {
+                    return;
+                };
+                let Some(content) = self.contents.get(&opening.assignment).cloned() else {
+                    return;
+                };
+                let (geometry, done) = (opening.geometry, self.done.clone());
+                tokio::task::spawn_blocking(move || {
+                    let code = content.encode(&geometry, block);
+                    // Nobody waits for it when all has ended.
+                    let _ = done.send(Done::Encoded(session, block, code));
+                });
+            }
+            sender::Output::Forget { block } => drop(self.codes.remove(&(session, block))),
+            sender::Output::Ended(outcome) => {
+                self.openings.remove(&session);
+                self.codes.retain(|(of, _), _| *of != session);
+                self.bursts.retain(|(of, _)| *of != session);
+                self.events.push_back(Event::Ended(outcome));
+            }
+            // There are no heartbeats for it to ride in.
+            sender::Output::Carry(_) => {}
+        }
+    }
+
+    /// Sends what the system takes.
+    fn send_bursts(&mut self) {
+        while let Some((session, burst)) = self.bursts.front().copied() {
+            match self.send_burst(session, burst) {
+                Ok(None) => drop(self.bursts.pop_front()),
+                Ok(Some(rest)) => {
+                    self.bursts[0].1 = rest;
+                    return;
+                }
+                Err(error) => {
+                    self.bursts.pop_front();
+                    self.cannot_read(session, &error);
+                }
+            }
+        }
+    }
+
+    /// What is left of a burst when the system takes no more.
+    fn send_burst(&mut self, session: SessionId, mut burst: Burst) -> io::Result<Option<Burst>> {
+        let Self {
+            openings,
+            contents,
+            codes,
+            channel,
+            peers,
+            frames,
+            group,
+            ..
+        } = self;
+        let opening = openings.get(&session);
+        let content = opening.and_then(|opening| contents.get(&opening.assignment));
+        let (Some(opening), Some(content)) = (opening, content) else {
+            return Ok(None);
+        };
+        let to = match opening.target {
+            To::Node(node) => peers.get(&node).copied(),
+            To::Segment | To::Group => Some(*group),
+        };
+        let Some(to) = to else {
+            return Ok(None);
+        };
+        let frame_len = usize::from(opening.geometry.symbol_len()) + FRAME_OVERHEAD;
+        let batch_max = channel.batch_frames_max(frame_len);
+        while burst.count > 0 {
+            frames.clear();
+            let mut count = 0;
+            // Frames of a batch are equally long; a shorter one is its last.
+            while count < burst.count
+                && usize::from(count) < batch_max
+                && frames.len() % frame_len == 0
+            {
+                let start = frames.len();
+                frames.resize(start + FrameHeader::LEN, 0);
+                read_symbol(opening, content, codes, session, &burst, count, frames)?;
+                frames.resize(frames.len() + FRAME_OVERHEAD - FrameHeader::LEN, 0);
+                let header = FrameHeader {
+                    session,
+                    sequence: burst.sequence + u64::from(count),
+                    block: burst.block,
+                    symbol: burst.first + count,
+                    pass: burst.pass,
+                    size: 0,
+                    encrypted: opening.encrypted,
+                };
+                opening.key.seal(header, &mut frames[start..]);
+                count += 1;
+            }
+            match channel.send(to, frames, frame_len) {
+                Ok(false) => return Ok(Some(burst)),
+                // What the network does not take is lost as on the way, and will be asked for.
+                Ok(true) | Err(_) => {
+                    burst.first += count;
+                    burst.count -= count;
+                    burst.sequence += u64::from(count);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Content of this node that is not what it was cannot be sent any longer.
+    fn cannot_read(&mut self, session: SessionId, error: &io::Error) {
+        let note = format!("what is sent cannot be read any longer: {error}");
+        self.events.push_back(Event::Note(note));
+        self.inputs
+            .push_back(Input::Sender(session, sender::Input::Stop));
+    }
+
+    fn listen(&mut self, announcement: Box<Announcement>) {
+        let Some(out) = &self.out else {
+            return;
+        };
+        let assignment = announcement.assignment;
+        if let Entry::Vacant(vacant) = self.contents.entry(assignment) {
+            match Spool::open(out, assignment) {
+                Ok(spool) => {
+                    let parcel = OnceLock::new();
+                    vacant.insert(Arc::new(Content::Received { spool, parcel }));
+                }
+                Err(error) => return self.inputs.push_back(broken(assignment, &error)),
+            }
+        }
+        if let Some(key) = self.key_of(&announcement) {
+            self.listens.insert(announcement.session(), key);
+        }
+        self.events.push_back(Event::Began(announcement));
+    }
+
+    fn receive(&mut self, assignment: AssignmentId, output: receiver::Output, batch: &Batch) {
+        use receiver::Output as O;
+        let geometry = self
+            .station
+            .receiver(assignment)
+            .and_then(|receiver| receiver.geometry());
+        let (geometry, content) = (geometry.copied(), self.contents.get(&assignment).cloned());
+        let (Some(geometry), Some(content)) = (geometry, content) else {
+            match output {
+                O::Send { to, message } => self.tell(To::Node(to), message),
+                O::Failed(why) => self.events.push_back(Event::Failed(why)),
+                _ => {}
+            }
+            return;
+        };
+        let give = move |input| Input::Receiver(assignment, input);
+        match output {
+            O::Send { to, message } => self.tell(To::Node(to), message),
+            O::Write {
+                first,
+                count,
+                place,
+            } => {
+                let written = content.spool().map_or(Ok(()), |spool| {
+                    spool.write(place.part, place.offset, batch.symbols(first, count))
+                });
+                self.wrote(assignment, written);
+            }
+            O::WriteRepair {
+                frame,
+                block,
+                repair,
+            } => {
+                let written = content.spool().map_or(Ok(()), |spool| {
+                    spool.write_repair(&geometry, block, repair, batch.symbols(frame, 1))
+                });
+                self.wrote(assignment, written);
+            }
+            O::Decode {
+                block,
+                missing,
+                repairs,
+            } => self.work(
+                move || match content.decode(&geometry, block, &missing, &repairs) {
+                    Ok(ok) => give(receiver::Input::Decoded { block, ok }),
+                    Err(error) => broken(assignment, &error),
+                },
+            ),
+            O::Prove(what) => self.work(move || match content.prove(assignment, &geometry, what) {
+                Ok(Proof::Holds) => give(receiver::Input::Proved { what, ok: true }),
+                Ok(Proof::Fails) => give(receiver::Input::Proved { what, ok: false }),
+                Ok(Proof::Useless(why)) => give(receiver::Input::Broken(why)),
+                Err(error) => broken(assignment, &error),
+            }),
+            O::Sync => self.work(move || match content.spool().map_or(Ok(()), Spool::sync) {
+                Ok(()) => give(receiver::Input::Synced),
+                Err(error) => broken(assignment, &error),
+            }),
+            O::Persist(bytes) => {
+                let kept = content.spool().map_or(Ok(()), |spool| spool.keep(&bytes));
+                self.wrote(assignment, kept);
+            }
+            O::Recut(_) => {
+                let forgotten = content.spool().map_or(Ok(()), Spool::forget_repairs);
+                self.wrote(assignment, forgotten);
+            }
+            O::Complete => self.events.push_back(Event::Complete(assignment)),
+            O::Failed(why) => self.events.push_back(Event::Failed(why)),
+            O::Told(event) => self.events.push_back(Event::Note(format!("{event:?}"))),
+            // The station tells its senders; frames go on coming to one socket for all.
+            O::Available(_) | O::Quit => {}
+        }
+    }
+
+    fn wrote(&mut self, assignment: AssignmentId, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.inputs.push_back(broken(assignment, &error));
+        }
+    }
+
+    fn work(&self, work: impl FnOnce() -> Input + Send + 'static) {
+        let done = self.done.clone();
+        tokio::task::spawn_blocking(move || {
+            // Nobody waits for it when all has ended.
+            let _ = done.send(Done::Input(work()));
+        });
+    }
+
+    fn tell(&mut self, to: To, message: TransferMessage) {
+        self.say(to, &ControlMessage::Transfer(Box::new(message)));
+    }
+
+    /// Says something, or loses it, as the network may.
+    fn say(&mut self, to: To, message: &ControlMessage) {
+        let (node, address) = match to {
+            To::Node(node) => (Some(node), self.peers.get(&node).copied()),
+            To::Segment | To::Group => (None, Some(self.group)),
+        };
+        let Some(address) = address.filter(|_| node != Some(self.own.node)) else {
+            return;
+        };
+        match self.seal.seal(node, message) {
+            Ok(datagram) => {
+                let len = datagram.len();
+                let _ = self.channel.send(address, &datagram, len);
+            }
+            Err(error) => self.events.push_back(Event::Note(error.to_string())),
+        }
+    }
+}
+
+fn read_symbol(
+    opening: &Opening,
+    content: &Content,
+    codes: &BTreeMap<(SessionId, u32), Vec<u8>>,
+    session: SessionId,
+    burst: &Burst,
+    number: u16,
+    frames: &mut Vec<u8>,
+) -> io::Result<()> {
+    let (geometry, symbol) = (&opening.geometry, burst.first + number);
+    match symbol.checked_sub(geometry.symbols(burst.block)) {
+        None => content.read(geometry.place(burst.block, symbol), frames),
+        Some(repair) => {
+            let len = usize::from(geometry.symbol_len());
+            let start = usize::from(repair) * len;
+            let code = codes.get(&(session, burst.block));
+            let symbol = code.and_then(|code| code.get(start..start + len));
+            frames.extend_from_slice(symbol.ok_or(io::ErrorKind::NotFound)?);
+            Ok(())
+        }
+    }
+}
+
+fn broken(assignment: AssignmentId, error: &io::Error) -> Input {
+    let why = format!("the disk refuses: {error}");
+    Input::Receiver(assignment, receiver::Input::Broken(why))
+}

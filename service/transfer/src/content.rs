@@ -1,0 +1,165 @@
+use std::io;
+use std::sync::OnceLock;
+
+use bellwether_multicast::receiver::Prove;
+use bellwether_multicast::{ErasureCode, Geometry, Part, Place, ReedSolomon};
+use bellwether_types::Hash;
+use bellwether_wire::transfer::AssignmentId;
+
+use crate::parcel::Parcel;
+use crate::source::Source;
+use crate::spool::Spool;
+
+/// The bytes of a transfer on this node, to be read and coded on any thread.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// They are files of this node.
+    Sent {
+        head: Vec<u8>,
+        parcel: Parcel,
+        source: Source,
+    },
+    /// They come, or came, from others.
+    Received {
+        spool: Spool,
+        /// Known once the head is proved.
+        parcel: OnceLock<Parcel>,
+    },
+}
+
+/// What came of a proof.
+pub(crate) enum Proof {
+    Holds,
+    Fails,
+    /// It is what was sent, and of no use: why.
+    Useless(String),
+}
+
+impl Content {
+    pub(crate) const fn spool(&self) -> Option<&Spool> {
+        match self {
+            Self::Sent { .. } => None,
+            Self::Received { spool, .. } => Some(spool),
+        }
+    }
+
+    pub(crate) fn parcel(&self) -> Option<&Parcel> {
+        match self {
+            Self::Sent { parcel, .. } => Some(parcel),
+            Self::Received { parcel, .. } => parcel.get(),
+        }
+    }
+
+    /// Appends what stands at a place to `bytes`.
+    pub(crate) fn read(&self, place: Place, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let start = bytes.len();
+        bytes.resize(start + place.len as usize, 0);
+        let buffer = &mut bytes[start..];
+        match self {
+            Self::Received { spool, .. } => spool.read(place.part, place.offset, buffer),
+            Self::Sent { source, .. } if place.part == Part::Data => {
+                source.read(place.offset, buffer)
+            }
+            Self::Sent { head, .. } => {
+                let from = usize::try_from(place.offset).ok();
+                let piece = from.and_then(|from| head.get(from..)?.get(..buffer.len()));
+                buffer.copy_from_slice(piece.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The repair symbols of a repair block.
+    pub(crate) fn encode(&self, geometry: &Geometry, block: u32) -> io::Result<Vec<u8>> {
+        let shape = geometry.shape(block);
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for symbol in 0..shape.symbols {
+            self.read(geometry.place(block, symbol), &mut bytes)?;
+            ends.push(bytes.len());
+        }
+        let mut symbol = |number: u16| {
+            let number = usize::from(number);
+            let start = number.checked_sub(1).map_or(0, |before| ends[before]);
+            &bytes[start..ends[number]]
+        };
+        let code = ReedSolomon::default().encode(shape, &mut symbol);
+        code.map_err(io::Error::other)
+    }
+
+    /// Makes a repair block whole. `false` if that cannot be.
+    pub(crate) fn decode(
+        &self,
+        geometry: &Geometry,
+        block: u32,
+        missing: &[u16],
+        repairs: &[u16],
+    ) -> io::Result<bool> {
+        let Some(spool) = self.spool() else {
+            return Ok(false);
+        };
+        let shape = geometry.shape(block);
+        let mut given = Vec::new();
+        for symbol in (0..shape.symbols).filter(|symbol| missing.binary_search(symbol).is_err()) {
+            let mut bytes = Vec::new();
+            self.read(geometry.place(block, symbol), &mut bytes)?;
+            given.push((symbol, bytes));
+        }
+        for repair in repairs {
+            let bytes = spool.read_repair(geometry, block, *repair)?;
+            given.push((shape.symbols + repair, bytes));
+        }
+        let mut given = given
+            .iter()
+            .map(|(number, bytes)| (*number, bytes.as_slice()));
+        let Ok(restored) = ReedSolomon::default().decode(shape, &mut given) else {
+            return Ok(false);
+        };
+        for (symbol, bytes) in restored {
+            let place = geometry.place(block, symbol);
+            spool.write(place.part, place.offset, &bytes[..place.len as usize])?;
+        }
+        Ok(true)
+    }
+
+    /// Is it what the id, or the head, says?
+    pub(crate) fn prove(
+        &self,
+        assignment: AssignmentId,
+        geometry: &Geometry,
+        what: Prove,
+    ) -> io::Result<Proof> {
+        let mut bytes = Vec::new();
+        match what {
+            Prove::Head => {
+                for block in 0..geometry.head_blocks() {
+                    self.read(geometry.block(block), &mut bytes)?;
+                }
+                if Parcel::id(&bytes) != assignment {
+                    return Ok(Proof::Fails);
+                }
+                match Parcel::decode(&bytes, geometry.data_len()) {
+                    Ok(parcel) if parcel.block_len == geometry.block_len() => {
+                        if let Self::Received { parcel: known, .. } = self {
+                            known.get_or_init(|| parcel);
+                        }
+                        Ok(Proof::Holds)
+                    }
+                    Ok(_) => Ok(Proof::Useless(
+                        "it is cut otherwise than it says".to_owned(),
+                    )),
+                    Err(error) => Ok(Proof::Useless(error.to_string())),
+                }
+            }
+            Prove::Block(block) => {
+                self.read(geometry.block(block), &mut bytes)?;
+                let number = block.checked_sub(geometry.head_blocks());
+                let parcel = self.parcel();
+                let hash = number.and_then(|number| parcel?.hash(number));
+                Ok(match hash == Some(&Hash::of(&bytes)) {
+                    true => Proof::Holds,
+                    false => Proof::Fails,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bellwether_multicast::{Fate, Finish, Geometry, Input, Job, Rate, Settings, Slow, Way};
+use bellwether_net::now;
+use bellwether_types::{Epoch, Name, NodeId};
+use bellwether_wire::frame::FRAME_OVERHEAD;
+use bellwether_wire::transfer::Ask;
+use tokio::time::{Instant, sleep_until};
+
+use crate::carrier::{Carrier, Event};
+use crate::content::Content;
+use crate::group::{GroupSettings, TransferError, missing};
+use crate::parcel::Parcel;
+use crate::source::Source;
+
+/// What is sent, to whom and how.
+#[derive(Debug, Clone)]
+pub struct SendSettings {
+    /// Files, and directories with all they hold.
+    pub files: Vec<PathBuf>,
+    /// Who is to have it: all of these.
+    pub members: Vec<Name>,
+    /// Or so many, whoever they are. Where neither is said: all who answer within [`SendSettings::patience`].
+    pub expect: Option<usize>,
+    /// How long answers are waited for.
+    pub patience: Duration,
+    /// How fast.
+    pub rate: Rate,
+    /// What becomes of those that lose far more than the others.
+    pub slow: Slow,
+    /// How many must have it for success; all unless said.
+    pub quorum: Option<usize>,
+    /// Are frames encrypted?
+    pub encrypted: bool,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sending {
+    /// So many answered.
+    Found(usize),
+    /// It has begun: bytes that go to so many.
+    Began {
+        /// Bytes of content.
+        bytes: u64,
+        /// Who is to have it.
+        receivers: usize,
+    },
+    /// For whoever looks after the network.
+    Note(String),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Do all have it that must?
+    pub quorum: bool,
+    /// Bytes of content.
+    pub bytes: u64,
+    /// Bytes of frames on the wire, all headers included.
+    pub wire_bytes: u64,
+    /// Frames sent.
+    pub frames: u64,
+    /// Those among them with a repair symbol.
+    pub repairs: u64,
+    /// Those that were sent again as they were.
+    pub resent: u64,
+    /// From the first word to the last, without waiting for receivers to be there.
+    pub took: Duration,
+    /// What became of each receiver.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// What became of one receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its name where it was given, or its id.
+    pub receiver: String,
+    /// Where it is.
+    pub address: Option<SocketAddr>,
+    /// Does it have the content, proved and durable?
+    pub complete: bool,
+    /// What became of it, for people.
+    pub fate: String,
+}
+
+/// From one call for receivers to the next.
+const CALL_EVERY: Duration = Duration::from_millis(20);
+/// Headers of Ethernet (with its checksum), IP and UDP.
+const OVERHEAD_IPV4: u16 = 18 + 20 + 8;
+const OVERHEAD_IPV6: u16 = 18 + 40 + 8;
+
+/// Sends files to all receivers of a group, and says what became of each.
+pub async fn send(
+    group: GroupSettings,
+    settings: SendSettings,
+    tell: &mut dyn FnMut(Sending),
+) -> Result<Report, TransferError> {
+    let (source, parcel) = Source::open(&settings.files)?;
+    let head = parcel.encode();
+    let (assignment, bytes) = (Parcel::id(&head), parcel.data_len());
+    let (address, block_len) = (group.group, parcel.block_len);
+    let headers = if address.is_ipv6() {
+        OVERHEAD_IPV6
+    } else {
+        OVERHEAD_IPV4
+    };
+    let station = Settings {
+        rate: settings.rate,
+        slow: settings.slow,
+        encrypted: settings.encrypted,
+        overhead: headers + FRAME_OVERHEAD as u16,
+        finish: Finish::All {
+            quorum: settings.quorum.unwrap_or(usize::MAX),
+        },
+        ..Settings::default()
+    };
+    let own = GroupSettings::node(&group.name);
+    let mut carrier = group.carrier(station, None)?;
+    let frame_len = carrier
+        .frame_len_max(address)
+        .map_err(TransferError::io("find the way to the group"))?;
+    let symbol_len = u16::try_from(frame_len - FRAME_OVERHEAD).unwrap_or(SYMBOL_LEN_MAX);
+    let geometry = Geometry::suited(
+        head.len() as u64,
+        bytes,
+        block_len,
+        symbol_len.min(SYMBOL_LEN_MAX) & !1,
+    );
+    let geometry = geometry.map_err(|error| TransferError::Unfit(error.to_string()))?;
+    let receivers = call(&mut carrier, own, address, &settings, tell).await?;
+
+    let name = settings.files[0].file_name().unwrap_or_default();
+    let began = now();
+    tell(Sending::Began {
+        bytes,
+        receivers: receivers.len(),
+    });
+    carrier.add(
+        assignment,
+        Content::Sent {
+            head,
+            parcel,
+            source,
+        },
+    );
+    let epoch = Epoch {
+        counter: carrier.incarnation(),
+        leader: own,
+    };
+    carrier.give(Input::Reign(Some(epoch)));
+    carrier.give(Input::Have {
+        assignment,
+        geometry,
+    });
+    carrier.give(Input::Send(Box::new(Job {
+        assignment,
+        name: name.to_string_lossy().into_owned(),
+        group: None,
+        epoch,
+        geometry,
+        participants: receivers,
+        ask: Ask::All,
+        is_new: false,
+        is_available: true,
+        way: Way::Group,
+    })));
+    let outcome = loop {
+        let event = carrier
+            .next()
+            .await
+            .map_err(TransferError::io("use the network any longer"))?;
+        match event {
+            Event::Ended(outcome) => break outcome,
+            Event::Note(note) => tell(Sending::Note(note)),
+            _ => {}
+        }
+    };
+    let took = now().since(began);
+    let names: BTreeMap<NodeId, &Name> = settings
+        .members
+        .iter()
+        .map(|name| (GroupSettings::node(name), name))
+        .collect();
+    let deliveries = outcome.fates.iter().map(|(node, fate)| Delivery {
+        receiver: names
+            .get(node)
+            .map_or_else(|| node.to_string(), ToString::to_string),
+        address: carrier.address(*node),
+        complete: *fate == Fate::Complete,
+        fate: told(fate),
+    });
+    let deliveries: Vec<Delivery> = deliveries.collect();
+    let complete = deliveries
+        .iter()
+        .filter(|delivery| delivery.complete)
+        .count();
+    Ok(Report {
+        quorum: complete >= settings.quorum.unwrap_or(deliveries.len()),
+        bytes,
+        wire_bytes: outcome.bytes,
+        frames: outcome.frames,
+        repairs: outcome.repairs,
+        resent: outcome.resent,
+        took,
+        deliveries,
+    })
+}
+
+/// Longer symbols would let a repair block have few of them.
+const SYMBOL_LEN_MAX: u16 = 8_948;
+
+/// Waits for receivers: those that are named, or as many as are expected, or whoever comes in time.
+async fn call(
+    carrier: &mut Carrier,
+    own: NodeId,
+    group: SocketAddr,
+    settings: &SendSettings,
+    tell: &mut dyn FnMut(Sending),
+) -> Result<BTreeSet<NodeId>, TransferError> {
+    let named: BTreeSet<NodeId> = settings.members.iter().map(GroupSettings::node).collect();
+    let expected = match named.len() {
+        0 => settings.expect,
+        count => Some(count),
+    };
+    let mut came = BTreeSet::new();
+    let end = Instant::now() + settings.patience;
+    let mut next_call = Instant::now();
+    while expected.is_none_or(|expected| came.len() < expected) && Instant::now() < end {
+        if Instant::now() >= next_call {
+            carrier.call();
+            next_call = Instant::now() + CALL_EVERY;
+        }
+        let event = tokio::select! {
+            event = carrier.next() => event.map_err(TransferError::io("use the network"))?,
+            () = sleep_until(next_call.min(end)) => continue,
+        };
+        if let Event::Met(node) = event
+            && node != own
+            && (named.is_empty() || named.contains(&node))
+            && came.insert(node)
+        {
+            tell(Sending::Found(came.len()));
+        }
+    }
+    let enough = settings.quorum.or(expected).unwrap_or(1);
+    match came.len() {
+        0 => Err(TransferError::Nobody { group }),
+        len if len < enough => Err(TransferError::Missing {
+            group,
+            came: len,
+            expected: expected.unwrap_or(enough),
+            missing: missing(&settings.members, &came),
+        }),
+        _ => Ok(came),
+    }
+}
+
+fn told(fate: &Fate) -> String {
+    match fate {
+        Fate::Complete => "complete".to_owned(),
+        Fate::Failed(why) => format!("failed: {why}"),
+        Fate::Silent => "silent: it answered nothing".to_owned(),
+        Fate::Stuck { lacking } => format!("stuck: it lacks {lacking} pieces and got no further"),
+        Fate::LeftBehind => "left behind: it was too slow".to_owned(),
+        Fate::Departed => "departed".to_owned(),
+    }
+}

@@ -1,0 +1,186 @@
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bellwether_multicast::{Geometry, Part};
+use bellwether_types::TreePath;
+use bellwether_wire::transfer::AssignmentId;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::parcel::Parcel;
+
+/// Where the bytes of one transfer wait until all of them are proved: files that nothing else reads.
+///
+/// ```text
+/// OUT/.bellwether/ID/head      the head
+/// OUT/.bellwether/ID/data      the data, at its places; holes are what has not come
+/// OUT/.bellwether/ID/repairs   repair symbols, each at the place of its number
+/// OUT/.bellwether/ID/kept      what came, for the next start
+/// ```
+#[derive(Debug)]
+pub(crate) struct Spool {
+    folder: PathBuf,
+    head: File,
+    data: File,
+    repairs: File,
+}
+
+const FOLDER: &str = ".bellwether";
+
+impl Spool {
+    /// The spool of a transfer, made if it is not there.
+    pub(crate) fn open(out: &Path, assignment: AssignmentId) -> io::Result<Self> {
+        let folder = out.join(FOLDER).join(assignment.0.to_string());
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
+        let open = |name| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            options.mode(0o600).open(folder.join(name))
+        };
+        Ok(Self {
+            head: open("head")?,
+            data: open("data")?,
+            repairs: open("repairs")?,
+            folder,
+        })
+    }
+
+    /// Transfers of which something was kept, and what.
+    pub(crate) fn kept(out: &Path) -> io::Result<Vec<(AssignmentId, Vec<u8>)>> {
+        let mut kept = Vec::new();
+        let entries = match fs::read_dir(out.join(FOLDER)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.parse().ok());
+            if let Some(id) = id
+                && let Ok(bytes) = fs::read(entry.path().join("kept"))
+            {
+                kept.push((AssignmentId(id), bytes));
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Keeps these bytes for the next start. They are of use only if the data survive with them, which is proved then.
+    pub(crate) fn keep(&self, bytes: &[u8]) -> io::Result<()> {
+        let next = self.folder.join("kept.next");
+        fs::write(&next, bytes)?;
+        fs::rename(next, self.folder.join("kept"))
+    }
+
+    pub(crate) fn write(&self, part: Part, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.part(part).write_all_at(bytes, offset)
+    }
+
+    pub(crate) fn read(&self, part: Part, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.part(part).read_exact_at(bytes, offset)
+    }
+
+    pub(crate) fn write_repair(
+        &self,
+        geometry: &Geometry,
+        block: u32,
+        repair: u16,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        self.repairs
+            .write_all_at(bytes, place_of_repair(geometry, block, repair))
+    }
+
+    pub(crate) fn read_repair(
+        &self,
+        geometry: &Geometry,
+        block: u32,
+        repair: u16,
+    ) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; geometry.symbol_len().into()];
+        self.repairs
+            .read_exact_at(&mut bytes, place_of_repair(geometry, block, repair))?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn forget_repairs(&self) -> io::Result<()> {
+        self.repairs.set_len(0)
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.head.sync_data()?;
+        self.data.sync_data()
+    }
+
+    /// Puts the files of a transfer that is whole where they belong, each at once and durably; then the spool goes. What
+    /// neighbours still want is read from the open file.
+    pub(crate) fn place(&self, out: &Path, parcel: &Parcel) -> io::Result<()> {
+        let root = File::open(out)?;
+        let mut offset = 0;
+        for file in &parcel.files {
+            let next = self.folder.join("next");
+            match parcel.files.as_slice() {
+                [_] => {
+                    self.data.set_len(file.len)?;
+                    fs::rename(self.folder.join("data"), &next)?;
+                }
+                _ => self.copy(offset, file.len, &next)?,
+            }
+            let mode = if file.is_executable { 0o755 } else { 0o644 };
+            fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+            let (above, name) = parent(&root, &file.path)?;
+            rustix::fs::renameat(rustix::fs::CWD, &next, &above, name)?;
+            offset += file.len;
+        }
+        rustix::fs::syncfs(&root)?;
+        fs::remove_dir_all(&self.folder)
+    }
+
+    fn copy(&self, offset: u64, len: u64, to: &Path) -> io::Result<()> {
+        let file = File::create(to)?;
+        let mut piece = vec![0; usize::try_from(len.min(1 << 20)).expect("at most a mebibyte")];
+        let mut at = 0;
+        while at < len {
+            let now = usize::try_from((len - at).min(piece.len() as u64)).expect("at most a piece");
+            self.data.read_exact_at(&mut piece[..now], offset + at)?;
+            file.write_all_at(&piece[..now], at)?;
+            at += now as u64;
+        }
+        Ok(())
+    }
+
+    fn part(&self, part: Part) -> &File {
+        match part {
+            Part::Head => &self.head,
+            Part::Data => &self.data,
+        }
+    }
+}
+
+fn place_of_repair(geometry: &Geometry, block: u32, repair: u16) -> u64 {
+    let slot = u64::from(block) * u64::from(geometry.repairs()) + u64::from(repair);
+    slot * u64::from(geometry.symbol_len())
+}
+
+/// The directory of a path below `root`, made if it is not there, and the last name. No link is followed.
+fn parent<'p>(root: &File, path: &'p TreePath) -> io::Result<(File, &'p [u8])> {
+    let bytes = path.as_bytes();
+    let mut directory = root.try_clone()?;
+    let mut rest = bytes;
+    while let Some(slash) = rest.iter().position(|byte| *byte == b'/') {
+        let name = &rest[..slash];
+        match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let within = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        directory = rustix::fs::openat2(&directory, name, flags, Mode::empty(), within)?.into();
+        rest = &rest[slash + 1..];
+    }
+    Ok((directory, rest))
+}
