@@ -125,7 +125,7 @@ pub enum Slow {
 }
 
 /// How a session ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
     /// Enough participants have the assignment. If not, this is a problem to report (MCTP-18).
     pub quorum: bool,

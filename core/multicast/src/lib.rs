@@ -10,6 +10,8 @@
 //! - **A station** ([`Station`]) is all of a node's transfers: it brings messages to whom they concern, and serves
 //!   neighbours with what is proved here.
 //!
+//! - **Reports** ([`reports`]) of what became of an assignment are collected by the leader, without an implosion.
+//!
 //! Content never passes through these machines. What is to be read, written, coded, decoded and proved goes out by
 //! reference, so that other threads can do it, and the answer comes back as an input.
 //!
@@ -24,7 +26,9 @@ mod job;
 mod pacing;
 mod rate;
 pub mod receiver;
+pub mod reports;
 pub mod sender;
+pub mod small;
 mod station;
 
 pub use erasure::{CodeError, ErasureCode, ReedSolomon};

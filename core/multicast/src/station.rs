@@ -5,12 +5,13 @@ use bellwether_types::{Epoch, Incarnation, Name, NodeId, Time};
 use bellwether_wire::Salt;
 use bellwether_wire::control::SegmentKeyId;
 use bellwether_wire::frame::{FrameHeader, SessionId};
-use bellwether_wire::transfer::{Announcement, Ask, AssignmentId, TransferMessage};
+use bellwether_wire::transfer::{Announcement, Ask, AssignmentId, Small, TransferMessage};
 
 use crate::geometry::Geometry;
 use crate::job::{Finish, Identity, Job, Settings, Slow, Way};
 use crate::receiver::{self, Receiver};
 use crate::sender::{self, Sender};
+use crate::small::{self, NotSmall, SmallJob, SmallSender};
 
 /// All transfers of one node: what it sends as leader, what it receives, and what it serves to neighbours.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub struct Station {
     groups: BTreeSet<Name>,
     receivers: BTreeMap<AssignmentId, Receiver>,
     senders: BTreeMap<SessionId, Sender>,
+    smalls: BTreeMap<AssignmentId, SmallSender>,
     /// Whose receiver frames are for.
     routes: BTreeMap<SessionId, AssignmentId>,
     opened: u64,
@@ -87,6 +89,8 @@ pub enum Input {
     },
     /// Send an assignment. What of it is here is known from its receiver, if it has one.
     Send(Box<Job>),
+    /// Send a small assignment without a session.
+    SendSmall(Box<SmallJob>),
     /// For one sender.
     Sender(SessionId, sender::Input),
     /// For one receiver.
@@ -104,6 +108,10 @@ pub enum Output {
     Sender(SessionId, sender::Output),
     /// What a receiver wants.
     Receiver(AssignmentId, receiver::Output),
+    /// What the sender of a small assignment wants.
+    Small(AssignmentId, small::Output),
+    /// An assignment is too long to go without a session.
+    NotSmall(AssignmentId, NotSmall),
     /// Send a message to one node.
     Send {
         /// To whom.
@@ -125,6 +133,8 @@ pub enum Output {
 const RECEIVERS_MAX: usize = 64;
 /// Sessions that this node sends at a time.
 const SENDERS_MAX: usize = 32;
+/// Beside a session for all, a session for one gets such a part of the link.
+const SINGLE_SHARE: u64 = 50;
 /// Neighbours that a node serves with one assignment at a time: more would share its link to nobody's good.
 const SERVED_MAX: usize = 2;
 
@@ -144,6 +154,7 @@ impl Station {
             groups: BTreeSet::new(),
             receivers: BTreeMap::new(),
             senders: BTreeMap::new(),
+            smalls: BTreeMap::new(),
             routes: BTreeMap::new(),
             opened: 0,
             random,
@@ -209,6 +220,7 @@ impl Machine for Station {
                 sources,
             } => self.fetch(now, assignment, sources, out),
             Input::Send(job) => self.open(now, *job, self.sending.clone(), out),
+            Input::SendSmall(job) => self.open_small(now, *job, out),
             Input::Sender(session, input) => self.send(now, session, input, out),
             Input::Receiver(assignment, input) => self.receive(now, assignment, input, out),
             Input::Forget(assignment) => self.forget(now, assignment, out),
@@ -219,7 +231,8 @@ impl Machine for Station {
     fn wake_at(&self) -> Option<Time> {
         let senders = self.senders.values().filter_map(Machine::wake_at);
         let receivers = self.receivers.values().filter_map(Machine::wake_at);
-        senders.chain(receivers).min()
+        let smalls = self.smalls.values().filter_map(Machine::wake_at);
+        senders.chain(receivers).chain(smalls).min()
     }
 }
 
@@ -233,6 +246,11 @@ impl Station {
         let senders: Vec<SessionId> = senders.map(|(session, _)| *session).collect();
         for session in senders {
             self.send(now, session, sender::Input::Wake, out);
+        }
+        let smalls = self.smalls.iter().filter(|(_, small)| due(small.wake_at()));
+        let smalls: Vec<AssignmentId> = smalls.map(|(assignment, _)| *assignment).collect();
+        for assignment in smalls {
+            self.send_small(now, assignment, small::Input::Wake, out);
         }
         let receivers = self
             .receivers
@@ -273,6 +291,13 @@ impl Station {
             }
             TransferMessage::Status(status) => {
                 let session = status.session;
+                if self.smalls.contains_key(&status.assignment)
+                    && session == Small::session(&status.assignment)
+                {
+                    let (assignment, input) =
+                        (status.assignment, small::Input::Status { from, status });
+                    return self.send_small(now, assignment, input, out);
+                }
                 self.send(now, session, sender::Input::Status { from, status }, out);
             }
             TransferMessage::Flush(flush) => {
@@ -302,9 +327,16 @@ impl Station {
             TransferMessage::Refuse(assignment) => {
                 self.receive(now, assignment, receiver::Input::Refused(from), out);
             }
-            TransferMessage::Small(_)
-            | TransferMessage::Report(_)
-            | TransferMessage::Request(_) => {}
+            TransferMessage::Small(piece) => {
+                let leads = self.reign.is_some_and(|reign| reign.leader == from);
+                let assignment = piece.assignment;
+                if leads && self.know(now, assignment, out) {
+                    let input = receiver::Input::Small { from, piece };
+                    self.receive(now, assignment, input, out);
+                }
+            }
+            // Reports have machines of their own.
+            TransferMessage::Report(_) | TransferMessage::Request(_) => {}
         }
     }
 
@@ -469,12 +501,45 @@ impl Station {
         let session = sender.announcement().session();
         out.push(Output::Opened(Box::new(sender.announcement().clone())));
         self.senders.insert(session, sender);
+        self.share(now, out);
         let receiver = self.receivers.get(&assignment);
         let proved: Vec<_> = receiver.into_iter().flat_map(Receiver::proved).collect();
         for blocks in proved {
             self.send(now, session, sender::Input::Available(blocks), out);
         }
         self.send(now, session, sender::Input::Start, out);
+    }
+
+    fn open_small(&mut self, now: Time, job: SmallJob, out: &mut Outbox<Output>) {
+        let assignment = job.assignment;
+        match SmallSender::new(job, self.sending.clone()) {
+            Err(error) => out.push(Output::NotSmall(assignment, error)),
+            Ok(_) if self.smalls.len() == SENDERS_MAX => out.push(Output::TooMany(assignment)),
+            Ok(sender) => {
+                self.smalls.insert(assignment, sender);
+                self.send_small(now, assignment, small::Input::Start, out);
+            }
+        }
+    }
+
+    fn send_small(
+        &mut self,
+        now: Time,
+        assignment: AssignmentId,
+        input: small::Input,
+        out: &mut Outbox<Output>,
+    ) {
+        let Some(sender) = self.smalls.get_mut(&assignment) else {
+            return;
+        };
+        let mut outbox = Outbox::new();
+        sender.handle(now, input, &mut outbox);
+        if sender.is_over() {
+            self.smalls.remove(&assignment);
+        }
+        for output in outbox.drain() {
+            out.push(Output::Small(assignment, output));
+        }
     }
 
     fn forget(&mut self, now: Time, assignment: AssignmentId, out: &mut Outbox<Output>) {
@@ -510,12 +575,45 @@ impl Station {
         let Some(sender) = self.senders.get_mut(&session) else {
             return;
         };
+        let was_sending = sender.is_sending();
         sender.handle(now, input, &mut self.sender_outbox);
-        if sender.is_over() {
+        let changed = was_sending != sender.is_sending();
+        let is_over = sender.is_over();
+        if is_over {
             self.senders.remove(&session);
         }
         for output in self.sender_outbox.drain() {
             out.push(Output::Sender(session, output));
+        }
+        if is_over || changed {
+            self.share(now, out);
+        }
+    }
+
+    /// Sessions share the link. Those for all go first: whoever is served alone is helped by others as well.
+    fn share(&mut self, now: Time, out: &mut Outbox<Output>) {
+        let count = |way| {
+            let sending = self.senders.values().filter(|sender| sender.is_sending());
+            let of_way = sending.filter(|sender| sender.job().way == way);
+            of_way.count() as u64
+        };
+        let (singles, groups) = (count(Way::Single), count(Way::Group));
+        let all = self.sending.rate.ceiling();
+        let shares: Vec<(SessionId, u64)> = self
+            .senders
+            .iter()
+            .map(|(session, sender)| {
+                let share = match sender.job().way {
+                    Way::Single if groups == 0 => all / singles.max(1),
+                    Way::Single => all / SINGLE_SHARE,
+                    Way::Group => all / groups.max(1),
+                    Way::Chain => all,
+                };
+                (*session, share.max(1))
+            })
+            .collect();
+        for (session, share) in shares {
+            self.send(now, session, sender::Input::Ceiling(share), out);
         }
     }
 

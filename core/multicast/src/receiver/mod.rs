@@ -10,10 +10,12 @@ use bellwether_machine::{Deadlines, Machine, Outbox, Random};
 use bellwether_types::{NodeId, Time};
 use bellwether_wire::frame::{FrameHeader, SessionId};
 use bellwether_wire::transfer::{
-    Announcement, Ask, AssignmentId, Flush, Lack, Mend, NackTime, Stage, Status, TransferMessage,
+    Announcement, Ask, AssignmentId, Flush, Lack, Mend, NackTime, Small, Stage, Status,
+    TransferMessage,
 };
 
 use crate::geometry::{Geometry, Place};
+use crate::small;
 use session::Session;
 use store::{Store, Taken};
 
@@ -35,6 +37,8 @@ pub struct Receiver {
     progress: Progress,
     sessions: Vec<Session>,
     fetch: Option<Fetch>,
+    /// Who sends it without a session, and the last time it did.
+    small: Option<SmallSource>,
     /// New symbols since the state was last kept.
     unkept: u32,
     deadlines: Deadlines<Timer>,
@@ -70,6 +74,13 @@ pub enum Input {
     Announced(Box<Announcement>),
     /// Frames of one session came, proved by their seals.
     Frames(Vec<FrameHeader>),
+    /// A piece of a small assignment, from the leader. Its bytes count as those of the only frame of a batch.
+    Small {
+        /// The leader.
+        from: NodeId,
+        /// The piece.
+        piece: Small,
+    },
     /// A sender asks what is lacking.
     Flush {
         /// What it says.
@@ -202,6 +213,13 @@ enum Progress {
     Failed(String),
 }
 
+#[derive(Debug, Clone, Copy)]
+struct SmallSource {
+    from: NodeId,
+    round: u32,
+    spread: Duration,
+}
+
 /// Fetching by unicast.
 #[derive(Debug)]
 struct Fetch {
@@ -218,6 +236,8 @@ enum Timer {
     Nack(SessionId),
     /// What was told and not mended is told again.
     Recheck(SessionId),
+    /// The turn to answer whoever sends without a session.
+    Small,
     /// A source was silent too long.
     Source,
     /// All senders were.
@@ -257,6 +277,7 @@ impl Receiver {
             progress: Progress::Receiving,
             sessions: Vec::new(),
             fetch: None,
+            small: None,
             unkept: 0,
             deadlines: Deadlines::new(),
             random,
@@ -309,6 +330,7 @@ impl Machine for Receiver {
             Input::Have(geometry) => self.have(geometry, out),
             Input::Announced(announcement) => self.join(now, *announcement, out),
             Input::Frames(frames) => self.take(now, &frames, out),
+            Input::Small { from, piece } => self.take_small(now, from, &piece, out),
             Input::Flush { flush, alone } => self.asked(now, &flush, alone),
             Input::Mend(mend) => self.promised(&mend),
             Input::Closed(session) => self.close(session),
@@ -511,6 +533,65 @@ impl Receiver {
         }
     }
 
+    fn take_small(&mut self, now: Time, from: NodeId, piece: &Small, out: &mut Outbox<Output>) {
+        let Ok(geometry) = small::geometry(piece.head_len, piece.len) else {
+            return;
+        };
+        let Some((block, symbol, place)) = small::symbol(&geometry, piece) else {
+            return;
+        };
+        let before = self.small.map_or(0, |source| source.round);
+        let spread = Duration::from_millis(piece.spread_ms.into()).min(small::SPREAD_MAX);
+        self.small = Some(SmallSource {
+            from,
+            round: piece.round,
+            spread,
+        });
+        if self.progress != Progress::Receiving {
+            if piece.round != before {
+                self.arm_small(now);
+            }
+            return;
+        }
+        let store = self.store.get_or_insert_with(|| Store::new(geometry));
+        if *store.geometry() == geometry && store.take(block, symbol) != Taken::Useless {
+            out.push(Output::Write {
+                first: 0,
+                count: 1,
+                place,
+            });
+        }
+        self.hear_of(now, from, true);
+    }
+
+    fn arm_small(&mut self, now: Time) {
+        if let Some(source) = self.small {
+            let at = now + self.random.span(source.spread);
+            self.deadlines.set(Timer::Small, at);
+        }
+    }
+
+    fn answer_small(&self, out: &mut Outbox<Output>) {
+        let Some(SmallSource {
+            from: to, round, ..
+        }) = self.small
+        else {
+            return;
+        };
+        let message = TransferMessage::Status(Status {
+            assignment: self.assignment,
+            session: Small::session(&self.assignment),
+            seen: 0,
+            received: 0,
+            stage: self.stage(),
+            lacking: 0,
+            lacks: Vec::new(),
+            joined: 0,
+            round,
+        });
+        out.push(Output::Send { to, message });
+    }
+
     /// Repair blocks that the sender left behind it, and of which something is lacking here, are to be told; are there
     /// any?
     fn note_front(&mut self, at: usize, before: u32) -> bool {
@@ -561,7 +642,9 @@ impl Receiver {
         session.seen = session.seen.max(flush.sequence);
         session.unanswered = true;
         let sender = session.sender();
-        self.all_sent(flush.session);
+        if !flush.more {
+            self.all_sent(flush.session);
+        }
         self.hear_of(now, sender, false);
         self.arm(now, flush.session, alone);
     }
@@ -646,6 +729,7 @@ impl Receiver {
                     }
                 }
             }
+            Timer::Small => self.answer_small(out),
             Timer::Source => self.next_source(now, out),
             Timer::Patience => {
                 if self.progress == Progress::Receiving {
@@ -757,13 +841,10 @@ impl Receiver {
             is_whole = store.is_all_whole();
         }
         let fetches = self.fetch.is_some() && self.source() != Some(session.sender());
-        let stage = match &self.progress {
-            Progress::Complete => Stage::Complete,
-            Progress::Failed(reason) => Stage::Failed(cut_off(reason)),
-            Progress::Syncing => Stage::Held,
-            Progress::Receiving if is_whole => Stage::Held,
-            Progress::Receiving if fetches => Stage::Fetching,
-            Progress::Receiving => Stage::Receiving,
+        let stage = match self.stage() {
+            Stage::Receiving if is_whole => Stage::Held,
+            Stage::Receiving if fetches => Stage::Fetching,
+            stage => stage,
         };
         Status {
             assignment: self.assignment,
@@ -778,8 +859,18 @@ impl Receiver {
         }
     }
 
+    fn stage(&self) -> Stage {
+        match &self.progress {
+            Progress::Complete => Stage::Complete,
+            Progress::Failed(reason) => Stage::Failed(cut_off(reason)),
+            Progress::Syncing => Stage::Held,
+            Progress::Receiving => Stage::Receiving,
+        }
+    }
+
     /// Tells all senders, each in its turn, that something came to an end here.
     fn tell_all(&mut self, now: Time) {
+        self.arm_small(now);
         for at in 0..self.sessions.len() {
             self.sessions[at].unanswered = true;
             self.sessions[at].due.clear();

@@ -38,6 +38,8 @@ pub struct Sender {
     promised: Mend,
     /// When it last made some.
     mended_at: Option<Time>,
+    /// Who lost very much, while the others are asked how they fare.
+    suspect: Option<(NodeId, Window)>,
     /// Those who fetch by unicast and from whom, in the order in which they were told to.
     diverted: Vec<(NodeId, Vec<NodeId>)>,
     /// From the last announcement to the next.
@@ -155,6 +157,8 @@ enum Timer {
     Announce,
     /// The next look at the rate.
     Rate,
+    /// The end of answers about a suspect.
+    Look,
     /// The next promise.
     Mend,
     /// The end of a round of answers.
@@ -205,6 +209,7 @@ impl Sender {
                 whole: Vec::new(),
             },
             is_busy: false,
+            suspect: None,
             diverted: Vec::new(),
             announced: ANNOUNCED_FIRST,
             mended_at: None,
@@ -238,6 +243,11 @@ impl Sender {
     /// Is it over?
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// Does it send, or is about to?
+    pub fn is_sending(&self) -> bool {
+        matches!(self.phase, Phase::New | Phase::Asking | Phase::Sending)
     }
 
     /// Where frames and what is for all participants go.
@@ -395,6 +405,7 @@ impl Sender {
                 self.pacer.set_rate(self.rate.rate());
                 self.deadlines.set(Timer::Rate, now + RATE_EVERY);
             }
+            Timer::Look => self.look(out),
             Timer::Mend => self.promise(now, out),
             Timer::Round => self.end_round(now, out),
         }
@@ -446,17 +457,15 @@ impl Sender {
             self.patience = self.settings.patience;
         }
         let takes_part = matches!(participant.standing(), Standing::Taking);
-        if let Some(window) = window
-            && takes_part
-            && !self.drops_out(from, window, out)
-        {
-            self.rate.lost(window.from, window.loss);
+        if let Some(window) = window.filter(|_| takes_part) {
+            self.judge(now, from, window, out);
         }
         let takes_part = self
             .participants
             .get_mut(from)
             .is_some_and(|participant| *participant.standing() == Standing::Taking);
-        if status.stage != Stage::Receiving {
+        let is_suspect = self.suspect.is_some_and(|(suspect, _)| suspect == from);
+        if status.stage != Stage::Receiving || is_suspect {
             return;
         }
         let known = self.diverted.iter().find(|(node, _)| *node == from);
@@ -468,20 +477,53 @@ impl Sender {
         }
     }
 
-    /// Whom multicast does not reach fetches by unicast. Who loses far more than the others does by policy what they
-    /// need not wait for.
-    fn drops_out(&mut self, node: NodeId, window: Window, out: &mut Outbox<Output>) -> bool {
-        let is_slow = window.loss >= LOSS_SLOW && self.participants.are_few(window.loss);
-        let slow = match self.settings.slow {
-            _ if self.job.way == Way::Single => return false,
-            Slow::Wait if window.is_deaf => Slow::Unicast,
-            slow if window.is_deaf || is_slow => slow,
-            _ => return false,
+    /// Makes something of what a participant lost. If it is very much, the others are asked first how they fare: then it
+    /// is known whether it is slow or the rate too high.
+    fn judge(&mut self, now: Time, from: NodeId, window: Window, out: &mut Outbox<Output>) {
+        let is_much = window.loss >= LOSS_SLOW && self.job.way != Way::Single;
+        if window.is_deaf && is_much {
+            self.drop_out(from, true, out);
+        } else if !is_much {
+            self.rate.lost(window.from, window.loss);
+        } else if self.suspect.is_none() && self.settings.slow != Slow::Wait {
+            self.suspect = Some((from, window));
+            if self.phase == Phase::Sending {
+                self.round += 1;
+                let message = TransferMessage::Flush(Flush {
+                    session: self.announcement.session(),
+                    sequence: self.work.sequence(),
+                    round: self.round,
+                    more: true,
+                });
+                let to = self.target();
+                out.push(Output::Send { to, message });
+            }
+            let wait = self.settings.spread_of(self.participants.len()) + self.settings.patience;
+            self.deadlines.set(Timer::Look, now + wait);
+        } else if self.settings.slow == Slow::Wait {
+            self.rate.lost(window.from, window.loss);
+        }
+    }
+
+    /// The others have said how they fare.
+    fn look(&mut self, out: &mut Outbox<Output>) {
+        let Some((node, window)) = self.suspect.take() else {
+            return;
         };
-        let standing = match slow {
-            Slow::Wait => return false,
+        if self.participants.are_few(window.loss) {
+            self.drop_out(node, false, out);
+        } else {
+            self.rate.lost(window.from, window.loss);
+        }
+    }
+
+    /// Whom multicast does not reach fetches by unicast; who loses far more than the others does by policy what they need
+    /// not wait for.
+    fn drop_out(&mut self, node: NodeId, is_deaf: bool, out: &mut Outbox<Output>) {
+        let standing = match self.settings.slow {
+            Slow::Wait if !is_deaf => return,
             Slow::Leave => Standing::Over(Fate::LeftBehind),
-            Slow::Unicast => {
+            Slow::Wait | Slow::Unicast => {
                 // Those who have much in front; then in a chain, so that nobody waits for who waits for it.
                 let mut sources = self.participants.by_merit();
                 sources.retain(|source| *source != node);
@@ -497,7 +539,6 @@ impl Sender {
         if let Some(participant) = self.participants.get_mut(node) {
             participant.stand(standing);
         }
-        true
     }
 
     fn mend(&mut self, now: Time, from: NodeId, status: &Status) {
@@ -604,6 +645,7 @@ impl Sender {
             session: self.announcement.session(),
             sequence: self.work.sequence(),
             round: self.round,
+            more: false,
         });
         let pending = self.participants.pending().count();
         let singly = self.job.way == Way::Chain || pending <= ASKED_SINGLY && in_vain;

@@ -123,14 +123,16 @@ impl Participants {
 
     /// Those who can serve others: whoever has all in front, then whoever loses least.
     pub(super) fn by_merit(&self) -> Vec<NodeId> {
-        let mut able: Vec<(bool, u64, NodeId)> = self
+        let mut able: Vec<(u8, u64, NodeId)> = self
             .0
             .iter()
             .filter_map(|(node, participant)| match &participant.standing {
-                Standing::Over(Fate::Complete) => Some((false, 0, *node)),
+                Standing::Over(Fate::Complete) => Some((0, 0, *node)),
                 Standing::Taking | Standing::Held if participant.received > 0 => {
-                    Some((true, participant.loss, *node))
+                    Some((1, participant.loss, *node))
                 }
+                // Who has nothing to say lacks nothing, as far as anybody knows.
+                Standing::Taking if !participant.heard => Some((2, 0, *node)),
                 _ => None,
             })
             .collect();

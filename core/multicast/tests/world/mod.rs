@@ -14,7 +14,7 @@ use std::time::Duration;
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_multicast::sender::{Burst, To};
 use bellwether_multicast::{
-    Input, Job, Outcome, Output, Own, Settings, Station, Way, receiver, sender,
+    Input, Job, Outcome, Output, Own, Settings, Station, Way, receiver, sender, small,
 };
 use bellwether_types::{Epoch, Incarnation, NodeId, Time};
 use bellwether_wire::control::SegmentKeyId;
@@ -67,6 +67,8 @@ pub(crate) struct World {
     queued: u64,
     at_once: u64,
     pub(crate) stats: Stats,
+    /// Frames that everybody loses, once.
+    pub(crate) lose: BTreeSet<u64>,
     pub(crate) trace: bool,
 }
 
@@ -85,6 +87,10 @@ pub(crate) struct Stats {
     pub(crate) announcements: u64,
     pub(crate) first_frame: Option<Time>,
     pub(crate) codes_max: usize,
+    pub(crate) pass_max: u16,
+    pub(crate) sizes: BTreeMap<u16, u64>,
+    pub(crate) kept_max: usize,
+    pub(crate) last_first: Option<Time>,
 }
 
 pub(crate) struct Node {
@@ -102,6 +108,8 @@ pub(crate) struct Node {
     codes: BTreeMap<(SessionId, u32), Vec<u8>>,
     openings: BTreeMap<SessionId, Announcement>,
     singles: BTreeSet<SessionId>,
+    /// What rides in its heartbeats.
+    carried: BTreeMap<SessionId, Announcement>,
     /// Sessions it listens to, and on whose data channel.
     listens: BTreeSet<SessionId>,
     quits: BTreeSet<AssignmentId>,
@@ -114,6 +122,7 @@ pub(crate) struct Node {
 
 enum Event {
     Wake(usize),
+    Heartbeat(usize),
     Message {
         to: usize,
         from: usize,
@@ -150,6 +159,7 @@ impl World {
             queued: 0,
             at_once: 0,
             stats: Stats::default(),
+            lose: BTreeSet::new(),
             trace: std::env::var_os("TRACE").is_some(),
         };
         for number in 0..nodes {
@@ -167,6 +177,7 @@ impl World {
                 codes: BTreeMap::new(),
                 openings: BTreeMap::new(),
                 singles: BTreeSet::new(),
+                carried: BTreeMap::new(),
                 listens: BTreeSet::new(),
                 quits: BTreeSet::new(),
                 done: BTreeMap::new(),
@@ -326,6 +337,21 @@ impl World {
                     self.give(number, Input::Wake);
                 }
             }
+            Event::Heartbeat(number) => {
+                let node = &self.nodes[number];
+                let is_up = node.station.is_some();
+                let carried: Vec<Announcement> = node.carried.values().cloned().collect();
+                if !is_up || carried.is_empty() {
+                    return self.nodes[number].carried.clear();
+                }
+                for announcement in carried {
+                    let message = TransferMessage::Announce(Box::new(announcement));
+                    self.transmit(number, To::Segment, &message);
+                    self.stats.announcements -= 1;
+                }
+                let next = self.now + Duration::from_millis(500);
+                self.push(next, Event::Heartbeat(number));
+            }
             Event::Message {
                 to,
                 from,
@@ -337,14 +363,16 @@ impl World {
                     eprintln!("{now} {node:?} -> {to}: {message:?}");
                 }
                 let from = self.nodes[from].id;
-                self.give(
-                    to,
-                    Input::Message {
-                        from,
-                        alone,
-                        message,
-                    },
-                );
+                let symbols = match &message {
+                    TransferMessage::Small(piece) => vec![piece.bytes.clone()],
+                    _ => Vec::new(),
+                };
+                let input = Input::Message {
+                    from,
+                    alone,
+                    message,
+                };
+                self.give_with(to, input, &symbols);
             }
             Event::Frames {
                 to,
@@ -407,6 +435,13 @@ impl World {
                 self.carry_out_receiver(number, assignment, output, symbols);
             }
             Output::Send { to, message } => self.transmit(number, To::Node(to), &message),
+            Output::Small(_, small::Output::Send { to, message }) => {
+                self.transmit(number, to, &message);
+            }
+            Output::Small(_, small::Output::Ended(outcome)) => {
+                self.outcomes.push((number, outcome))
+            }
+            Output::NotSmall(assignment, error) => panic!("{assignment:?}: {error}"),
             Output::Listen(announcement) => {
                 self.nodes[number].listens.insert(announcement.session());
             }
@@ -430,11 +465,14 @@ impl World {
         let incarnation = self.nodes[number].incarnation;
         match output {
             sender::Output::Send { to, message } => self.transmit(number, to, &message),
-            sender::Output::Carry(None) => {}
-            sender::Output::Carry(Some(announcement)) => {
-                // In a heartbeat.
-                let message = TransferMessage::Announce(announcement);
-                self.transmit(number, To::Segment, &message);
+            sender::Output::Carry(carried) => {
+                let was_empty = self.nodes[number].carried.is_empty();
+                let carries = &mut self.nodes[number].carried;
+                carries.remove(&session);
+                carries.extend(carried.map(|carried| (session, *carried)));
+                if was_empty {
+                    self.push(self.now, Event::Heartbeat(number));
+                }
             }
             sender::Output::Frames(burst) => self.transmit_frames(number, session, burst),
             sender::Output::Encode { block } => {
@@ -542,6 +580,7 @@ impl World {
                 );
             }
             receiver::Output::Persist(bytes) => {
+                self.stats.kept_max = self.stats.kept_max.max(bytes.len());
                 node.kept.insert(assignment, bytes);
             }
             receiver::Output::Sync => self.push(done, later(receiver::Input::Synced)),
@@ -675,6 +714,13 @@ impl World {
             }
         }
         self.stats.frames += headers.len() as u64;
+        self.stats.pass_max = self.stats.pass_max.max(burst.pass);
+        if burst.pass == 1 {
+            self.stats.last_first = Some(self.now);
+        }
+        for header in &headers {
+            *self.stats.sizes.entry(header.size).or_default() += 1;
+        }
         self.stats.first_frame.get_or_insert(self.now);
         *self.stats.bytes.entry(from).or_default() += bytes;
         let sent = self.occupy(from, bytes);
@@ -701,7 +747,8 @@ impl World {
         let mut parts = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
         let late = self.network.late > 0 && self.random.chance(self.network.late);
         for (index, header) in headers.iter().enumerate() {
-            if self.is_lost(to) || self.overflows(to, sent, header) {
+            let meant = self.lose.contains(&header.sequence);
+            if meant || self.is_lost(to) || self.overflows(to, sent, header) {
                 continue;
             }
             let twice = self.network.twice > 0 && self.random.chance(self.network.twice);

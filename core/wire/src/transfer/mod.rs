@@ -73,6 +73,9 @@ pub struct Flush {
     /// The how-manieth question it is; a participant answers each once.
     #[n(2)]
     pub round: u32,
+    /// Is more to come? Then only how many frames came is asked for, and not what is lacking.
+    #[n(3)]
+    pub more: bool,
 }
 
 /// What the sender will send again.
@@ -108,6 +111,12 @@ pub struct Small {
     #[n(4)]
     #[cbor(with = "minicbor::bytes")]
     pub bytes: Vec<u8>,
+    /// The how-manieth time it is sent, from 1.
+    #[n(5)]
+    pub round: u32,
+    /// Milliseconds over which answers are spread.
+    #[n(6)]
+    pub spread_ms: u32,
 }
 
 /// Whom to fetch from.
@@ -136,6 +145,13 @@ impl Divert {
 impl Small {
     /// The longest assignment that goes without a session (MCTP-02): requirements' 8 KB.
     pub const LEN_MAX: usize = 8_192;
-    /// The longest piece: with its datagram it fits one packet everywhere.
-    pub const PIECE_LEN: usize = 1_000;
+    /// The length of a piece: with its datagram it fits one packet everywhere. Head and data file are cut apart, and the
+    /// last piece of each is shorter.
+    pub const PIECE_LEN: u16 = 1_000;
+
+    /// What stands for a session in the answers.
+    pub const fn session(assignment: &AssignmentId) -> SessionId {
+        let [a, b, c, d, ..] = assignment.0.0;
+        SessionId([a, b, c, d])
+    }
 }
