@@ -643,7 +643,11 @@ impl World {
 
     fn receivers(&self, from: usize, to: To) -> (bool, Vec<usize>) {
         match to {
-            To::Node(node) => (true, vec![self.number(node)]),
+            To::Node(node) => {
+                // A node that nobody knows is not reached.
+                let known = self.nodes.iter().position(|known| known.id == node);
+                (true, known.into_iter().collect())
+            }
             To::Segment | To::Group => {
                 let all = (0..self.nodes.len()).filter(|number| *number != from);
                 (
