@@ -1,15 +1,19 @@
-//! The test vectors of `docs/formats.md`, read from the document itself, so that text and program
-//! cannot drift apart.
+//! The test vectors of `docs/formats.md` and `docs/mctp.md`, read from the documents themselves, so that text and
+//! program cannot drift apart.
 
-const DOCUMENT: &str = include_str!("../../../docs/formats.md");
+const DOCUMENTS: [&str; 2] = [
+    include_str!("../../../docs/formats.md"),
+    include_str!("../../../docs/mctp.md"),
+];
 
 /// The bytes of a fenced block: hexadecimal digits, and from `#` to the end of a line what they
 /// mean.
 pub fn vector(name: &str) -> Vec<u8> {
     let fence = format!("```vector {name}\n");
-    let (_, rest) = DOCUMENT
-        .split_once(&fence)
-        .unwrap_or_else(|| panic!("docs/formats.md has no vector {name}"));
+    let (_, rest) = DOCUMENTS
+        .iter()
+        .find_map(|document| document.split_once(&fence))
+        .unwrap_or_else(|| panic!("no document has a vector {name}"));
     let (block, _) = rest.split_once("```").expect("the block ends");
     let digits: String = block
         .lines()

@@ -32,6 +32,8 @@ const AREAS: &[(&str, u32)] = &[
     ("REG", 14),
     ("CLUSTER", 14),
     ("GROUP", 21),
+    ("MCTP", 25),
+    ("REPORT", 15),
 ];
 
 pub(super) fn check() -> Result<()> {
