@@ -273,6 +273,8 @@ impl Carrier {
                 self.events.push_back(Event::Closed);
             }
             Output::Opened(announcement) => self.open(&announcement),
+            // Everything goes by sessions here: the smallest of them takes two datagrams more.
+            Output::Small(..) | Output::NotSmall(..) => {}
             Output::TooMany(_) => {
                 let note = "more is announced than a node takes at a time: something is left out";
                 self.events.push_back(Event::Note(note.to_owned()));
