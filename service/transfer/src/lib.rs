@@ -1,6 +1,6 @@
 //! Moves content: the sockets, spools and threads around the station of `core/multicast`.
 //!
-//! A [`send`] and any number of [`receive`]s on one multicast group move files to all of them with one copy of the bytes
+//! A [`send()`] and any number of [`receive()`]s on one multicast group move files to all of them with one copy of the bytes
 //! on the wire, without any server, list or election.
 #![warn(missing_docs)]
 
