@@ -64,6 +64,13 @@ impl Membership {
             uncounted: 0,
         });
         exchange.sort_out();
+        // Whoever holds a later state of the same reign missed a merge that is over, not one that runs.
+        let first = exchange.subgroups.first().copied().flatten();
+        if first < self.held() && self.held().map(|held| held.epoch) == self.epoch() {
+            self.end_exchange();
+            self.state.merged = Some(request.merge);
+            return;
+        }
         self.put_off_registration(now);
         self.decide(now, out);
     }

@@ -498,6 +498,21 @@ fn whoever_is_told_that_it_was_removed_drops_the_exchange_and_registers_again() 
     assert_eq!(held, there().version());
 }
 
+/// The last words of a merge are repeated: who registered after it takes no part in it any more.
+#[test]
+fn whoever_holds_a_later_state_of_the_reign_takes_no_part_in_a_merge_that_is_over() {
+    let later = StateVersion {
+        epoch: HERE,
+        sequence: 11,
+    };
+    let mut member = subject(9, segment(later, &[0, 1, 2, 3, 8, 9]));
+    member.hear(0, round(2, &[5], &[]));
+    member.hear(0, request());
+    member.hear(0, round(2, &[5], &[]));
+    assert!(member.machine.is_registered());
+    assert_eq!(member.machine.state.exchange, None);
+}
+
 /// A request and a round that were lost are asked for, and pages are sent again by whoever leads.
 #[test]
 fn what_is_missing_is_asked_for_and_sent_again() {
