@@ -278,7 +278,7 @@ impl Work {
     /// Has the repair symbols made that are needed next.
     pub(super) fn ask_for_codes(&mut self, out: &mut Outbox<Output>) {
         let waiting = self.urgent.iter().chain(&self.deferred).copied();
-        for block in waiting.collect::<Vec<_>>() {
+        for block in waiting.take(CODES_MAX * 2).collect::<Vec<_>>() {
             let mending = &self.mending[&block];
             if mending.repairs_sent == mending.repairs_due || self.codes.contains(&block) {
                 continue;
