@@ -61,12 +61,44 @@ impl Batches {
 }
 
 impl Batch {
-    /// The symbols of so many frames from the first on.
-    pub(crate) fn symbols(&self, first: u16, count: u16) -> &[u8] {
+    /// What came without frames, as the piece of a small assignment does.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self {
+            headers: Vec::new(),
+            symbols: bytes.to_vec(),
+            ends: vec![bytes.len()],
+        }
+    }
+
+    /// The symbols of so many frames from the first on; `None` if so many did not come.
+    pub(crate) fn symbols(&self, first: u16, count: u16) -> Option<&[u8]> {
+        let end = |frames: usize| match frames.checked_sub(1) {
+            None => Some(0),
+            Some(last) => self.ends.get(last).copied(),
+        };
         let first = usize::from(first);
-        let start = first.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let last = (first + usize::from(count)).checked_sub(1);
-        let end = last.map_or(start, |last| self.ends[last]);
-        &self.symbols[start..end]
+        self.symbols
+            .get(end(first)?..end(first + usize::from(count))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_are_found_by_their_frames_and_none_beyond_them() {
+        let batch = Batch {
+            headers: Vec::new(),
+            symbols: b"aabbbc".to_vec(),
+            ends: vec![2, 5, 6],
+        };
+        assert_eq!(batch.symbols(0, 1), Some(&b"aa"[..]));
+        assert_eq!(batch.symbols(1, 2), Some(&b"bbbc"[..]));
+        assert_eq!(batch.symbols(2, 0), Some(&b""[..]));
+        assert_eq!(batch.symbols(1, 3), None);
+        assert_eq!(batch.symbols(9, 1), None);
+        assert_eq!(Batch::of(b"piece").symbols(0, 1), Some(&b"piece"[..]));
+        assert_eq!(Batch::default().symbols(0, 1), None);
     }
 }

@@ -205,8 +205,14 @@ impl Carrier {
             let Some(input) = input else {
                 break;
             };
+            let batch = batch.unwrap_or_else(|| match &input {
+                Input::Message {
+                    message: TransferMessage::Small(piece),
+                    ..
+                } => Batch::of(&piece.bytes),
+                _ => Batch::default(),
+            });
             self.station.handle(now(), input, &mut outbox);
-            let batch = batch.unwrap_or_default();
             for output in outbox.drain().collect::<Vec<_>>() {
                 self.carry_out(output, &batch);
             }
@@ -469,8 +475,9 @@ impl Carrier {
                 count,
                 place,
             } => {
-                let written = content.spool().map_or(Ok(()), |spool| {
-                    spool.write(place.part, place.offset, batch.symbols(first, count))
+                let parts = content.spool().zip(batch.symbols(first, count));
+                let written = parts.map_or(Ok(()), |(spool, symbols)| {
+                    spool.write(place.part, place.offset, symbols)
                 });
                 self.wrote(assignment, written);
             }
@@ -479,8 +486,9 @@ impl Carrier {
                 block,
                 repair,
             } => {
-                let written = content.spool().map_or(Ok(()), |spool| {
-                    spool.write_repair(&geometry, block, repair, batch.symbols(frame, 1))
+                let parts = content.spool().zip(batch.symbols(frame, 1));
+                let written = parts.map_or(Ok(()), |(spool, symbols)| {
+                    spool.write_repair(&geometry, block, repair, symbols)
                 });
                 self.wrote(assignment, written);
             }

@@ -33,7 +33,12 @@ impl Receive {
         let mut tell = |receiving| match receiving {
             Receiving::Listening => output.say("listening"),
             Receiving::Began { name, bytes } => {
-                output.say(format_args!("receiving {name}, {}", ByteSize(bytes)));
+                // The name is the sender's; the terminal is ours.
+                output.say(format_args!(
+                    "receiving {}, {}",
+                    name.escape_debug(),
+                    ByteSize(bytes)
+                ));
             }
             Receiving::Received(received) => {
                 if let Err(failure) = output.report(&Arrived(received)) {
