@@ -14,6 +14,7 @@ mod cost;
 mod delta;
 mod election;
 mod memory;
+mod multicast;
 mod ours;
 mod peers;
 mod scan;
@@ -67,7 +68,7 @@ impl Bench {
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let (name, options) = words
         .split_first()
-        .context("which? delta apply switch scan memory election")?;
+        .context("which? delta apply switch scan memory election multicast")?;
     let benchmark = match name.as_str() {
         "delta" => delta::run,
         "apply" => apply::run,
@@ -75,6 +76,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         "scan" => scan::run,
         "memory" => memory::run,
         "election" => election::run,
+        "multicast" => multicast::run,
         other => bail!("no such benchmark: {other}"),
     };
     let bench = parse(name, options)?;

@@ -50,6 +50,8 @@ pub(crate) const FOR_BENCH: &[Tool] = &[
     tool("ethtool", "ethtool"),
     tool("keepalived", "keepalived"),
     tool("serf", "serf"),
+    tool("uftp", "uftp"),
+    tool("udp-sender", "udpcast"),
 ];
 
 /// Installs what is missing, where we may. Never an error: the user of a tool knows best what its absence means.

@@ -102,14 +102,7 @@ impl Ours {
 
     /// A node of a segment whose key and nodes' data lie in the folder.
     pub(super) fn agent(&self, folder: &Path, name: &str, settings: &str) -> Result<Command> {
-        let key = folder.join("segment.key");
-        if !key.exists() {
-            shell::read(
-                Command::new(&self.binary)
-                    .args(["agent", "keygen"])
-                    .arg(&key),
-            )?;
-        }
+        let key = self.segment_key(folder)?;
         let config = folder.join(format!("{name}.toml"));
         std::fs::write(&config, settings)?;
         let mut command = Command::new(&self.binary);
@@ -120,6 +113,34 @@ impl Ours {
             .arg("--data")
             .arg(folder.join(format!("{name}.data")));
         Ok(command)
+    }
+
+    /// One who takes part in a group whose key lies in the folder.
+    pub(super) fn multicast(&self, folder: &Path, role: &str, name: &str) -> Result<Command> {
+        let key = self.segment_key(folder)?;
+        let mut command = Command::new(&self.binary);
+        command.args([
+            "multicast",
+            role,
+            "--group",
+            "239.66.7.7:7707",
+            "--interface",
+            "eth0",
+        ]);
+        command.args(["--name", name, "--key-file"]).arg(key);
+        Ok(command)
+    }
+
+    fn segment_key(&self, folder: &Path) -> Result<PathBuf> {
+        let key = folder.join("segment.key");
+        if !key.exists() {
+            shell::read(
+                Command::new(&self.binary)
+                    .args(["agent", "keygen"])
+                    .arg(&key),
+            )?;
+        }
+        Ok(key)
     }
 
     pub(super) fn stage(&self, assignment: &Path, site: &Site) -> Command {
