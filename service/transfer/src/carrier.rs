@@ -41,7 +41,8 @@ pub(crate) struct Carrier {
     listens: BTreeMap<SessionId, FrameKey>,
     /// Repair symbols that were made.
     codes: BTreeMap<(SessionId, u32), Vec<u8>>,
-    /// What waits until the system takes more.
+    /// What waits until the system takes more: messages go before frames, which fill every queue there is.
+    messages: VecDeque<(SocketAddr, Vec<u8>)>,
     bursts: VecDeque<(SessionId, Burst)>,
     inputs: VecDeque<Input>,
     batches: Batches,
@@ -86,6 +87,8 @@ struct Opening {
 
 /// Nodes that are remembered: more have no business here.
 const PEERS_MAX: usize = 8_192;
+/// Messages that may wait; more are lost, as they are on a network that takes none.
+const MESSAGES_MAX: usize = 4_096;
 
 impl Carrier {
     pub(crate) fn new(
@@ -111,6 +114,7 @@ impl Carrier {
             openings: BTreeMap::new(),
             listens: BTreeMap::new(),
             codes: BTreeMap::new(),
+            messages: VecDeque::new(),
             bursts: VecDeque::new(),
             inputs: VecDeque::new(),
             batches: Batches::default(),
@@ -167,13 +171,14 @@ impl Carrier {
             }
             self.alarm.set(self.station.wake_at())?;
             let mut heard = Vec::new();
+            let is_waiting = !(self.messages.is_empty() && self.bursts.is_empty());
             tokio::select! {
                 rung = self.alarm.ring() => {
                     rung?;
                     self.inputs.push_back(Input::Wake);
                 }
                 Some(done) = self.results.recv() => self.take(done),
-                frames = self.channel.next(!self.bursts.is_empty()) => {
+                frames = self.channel.next(is_waiting) => {
                     let Some(mut frames) = frames? else {
                         continue;
                     };
@@ -218,7 +223,9 @@ impl Carrier {
             }
             self.batches.give_back(batch);
         }
-        self.send_bursts();
+        if self.send_messages() {
+            self.send_bursts();
+        }
     }
 
     fn take(&mut self, done: Done) {
@@ -344,7 +351,19 @@ impl Carrier {
         }
     }
 
-    /// Sends what the system takes.
+    /// Sends messages; whether none is left.
+    fn send_messages(&mut self) -> bool {
+        while let Some((to, datagram)) = self.messages.front() {
+            match self.channel.send(*to, datagram, datagram.len()) {
+                Ok(false) => return false,
+                // What the network does not take is lost as on the way.
+                Ok(true) | Err(_) => drop(self.messages.pop_front()),
+            }
+        }
+        true
+    }
+
+    /// Sends frames, as many as the system takes.
     fn send_bursts(&mut self) {
         while let Some((session, burst)) = self.bursts.front().copied() {
             match self.send_burst(session, burst) {
@@ -546,7 +565,7 @@ impl Carrier {
         self.say(to, &ControlMessage::Transfer(Box::new(message)));
     }
 
-    /// Says something, or loses it, as the network may.
+    /// Says something as soon as the system takes it.
     fn say(&mut self, to: To, message: &ControlMessage) {
         let (node, address) = match to {
             To::Node(node) => (Some(node), self.peers.get(&node).copied()),
@@ -556,10 +575,10 @@ impl Carrier {
             return;
         };
         match self.seal.seal(node, message) {
-            Ok(datagram) => {
-                let len = datagram.len();
-                let _ = self.channel.send(address, &datagram, len);
+            Ok(datagram) if self.messages.len() < MESSAGES_MAX => {
+                self.messages.push_back((address, datagram));
             }
+            Ok(_) => {}
             Err(error) => self.events.push_back(Event::Note(error.to_string())),
         }
     }

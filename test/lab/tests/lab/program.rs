@@ -104,7 +104,13 @@ fn sleepers() -> usize {
 fn a_paused_program_goes_on_when_resumed() {
     in_lab(|lab| {
         let host = one_host(lab)?;
-        let mut program = shell(&host, "while :; do echo tick; sleep 0.01; done")?;
+        // Without a child for each tick: who is stopped while it waits for one to begin is in no state of its own.
+        let mut ticking = Command::new("bash");
+        ticking.args([
+            "-c",
+            "exec 3< <(exec sleep 1000); while :; do echo tick; read -t 0.01 -u 3; done",
+        ]);
+        let mut program = host.start(ticking)?;
         program.transcript().await_line(0, "tick", SOON)?;
         program.pause()?;
         until("it has stopped", SOON, || state(program.id()) == Some('T'))?;
