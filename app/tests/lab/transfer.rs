@@ -58,7 +58,9 @@ impl<'l> Group<'l> {
 
     fn send(&self, files: &[&Path], options: &[&str]) -> Result<Program> {
         let mut command = self.command("send", "sender", "key");
-        command.args(files).args(["--output", "json"]).args(options);
+        // Headers apart, as much as the links take.
+        command.args(["--rate", "95M", "--output", "json"]);
+        command.args(files).args(options);
         self.sender.start(command)
     }
 
@@ -118,9 +120,9 @@ impl<'l> Group<'l> {
 /// What the sender said at its end.
 fn report(sender: &mut Program) -> Result<Value> {
     let status = sender.wait()?;
-    let lines = sender.transcript().since(0);
-    let line = lines.iter().find(|line| line.text.starts_with('{'));
-    let line = line.with_context(|| format!("it said nothing, and {status}"))?;
+    let line = sender
+        .transcript()
+        .await_line(0, "multicast.sent", PATIENCE)?;
     let report: Value = serde_json::from_str(&line.text)?;
     ensure!(status.success(), "{status}: {report}");
     Ok(report)

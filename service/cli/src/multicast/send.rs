@@ -37,7 +37,8 @@ pub(crate) struct Send {
     /// How many seconds receivers are waited for.
     #[arg(long, default_value_t = 5.0)]
     patience: f64,
-    /// `auto`, or bits a second for links of one's own: 50M, 1.5G.
+    /// `auto` (1 Gbit/s, and less where receivers lose what comes too fast), or bits a second, as 50M or 1.5G: to be given
+    /// where a link is slower or faster than that.
     #[arg(long, default_value = "auto")]
     rate: RateArgument,
     /// What becomes of a receiver that loses far more than the others.
@@ -64,7 +65,7 @@ struct RateArgument(Rate);
 
 /// Adaptive rates stay between these, bits a second.
 const RATE_FLOOR: u64 = 1_000_000;
-const RATE_CEILING: u64 = 10_000_000_000;
+const RATE_CEILING: u64 = 1_000_000_000;
 
 impl FromStr for RateArgument {
     type Err = &'static str;
