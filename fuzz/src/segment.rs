@@ -254,7 +254,7 @@ fn segment(node: u8, incarnation: u64, memory: election::Memory) -> Segment {
         membership: membership::Settings {
             segment: "fuzz".parse().expect("a name"),
             channel: CONTROL.parse().expect("an address"),
-            spans: Spans::fast(timing.heartbeat(), timing.slot()),
+            spans: Spans::of(&timing),
             members_max: 64,
         },
         reach: Reach::Group,

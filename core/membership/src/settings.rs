@@ -1,7 +1,7 @@
 use core::net::SocketAddr;
 use std::time::Duration;
 
-use bellwether_types::Name;
+use bellwether_types::{Name, Timing};
 
 /// What membership is set to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,49 +59,30 @@ const REFRESHES_PER_SECOND: u32 = 250;
 const ACKS_PER_SECOND: u32 = 4_000;
 
 impl Spans {
-    /// The values of requirements §36: heartbeat 1.5 s, report after 4 quiet seconds unless set otherwise,
-    /// repeats after 0.5 s and up to 1 s more.
-    pub fn classic(heartbeat: Duration, report_delay: Duration) -> Self {
-        Self {
-            heartbeat,
-            report_delay,
-            report_delay_max: report_delay * 3,
-            repeat_delay: Duration::from_millis(500),
-            repeat_spread: Duration::from_secs(1),
-            repeat_spread_max: Duration::from_secs(1),
-            first_spread: Duration::from_secs(1),
-            merge_spread: Duration::from_secs(3),
-            resend: Duration::from_secs(5),
-            refresh: Duration::from_secs(15),
-            inquiry: Duration::from_millis(1_500),
-            patience: Duration::from_millis(300),
-            pace: Duration::from_millis(20),
-            tick: Duration::from_millis(750),
-            fallback: Duration::from_secs(60),
-        }
-    }
-
-    /// Derived from the segment's heartbeat and slot (one-way delay and jitter).
-    pub fn fast(heartbeat: Duration, slot: Duration) -> Self {
-        let report_delay = slot * 4;
-        let report_delay_max = report_delay * 10;
+    /// What follows from the segment's timing: in `classic` the values of requirements §36, in `fast` multiples of
+    /// heartbeat and slot.
+    pub fn of(timing: &Timing) -> Self {
+        let ms = Duration::from_millis;
+        let (heartbeat, slot) = (timing.heartbeat(), timing.slot());
+        let report_delay = timing.report_delay();
+        let report_delay_max = timing.choose(report_delay * 10, report_delay * 3);
         Self {
             heartbeat,
             report_delay,
             report_delay_max,
-            // A registration that crossed with a report is in the next one.
-            repeat_delay: report_delay_max + slot * 2,
-            repeat_spread: slot * 10,
-            repeat_spread_max: Duration::from_secs(10),
-            first_spread: Duration::from_millis(1_500),
-            merge_spread: heartbeat * 3,
-            resend: report_delay_max * 2,
-            refresh: heartbeat * 10,
-            inquiry: heartbeat,
-            patience: slot * 4,
-            pace: slot,
-            tick: heartbeat / 2,
-            fallback: heartbeat * 60,
+            // In `fast` a registration that crossed with a report is in the next one.
+            repeat_delay: timing.choose(report_delay_max + slot * 2, ms(500)),
+            repeat_spread: timing.choose(slot * 10, ms(1_000)),
+            repeat_spread_max: timing.choose(ms(10_000), ms(1_000)),
+            first_spread: timing.choose(ms(1_500), ms(1_000)),
+            merge_spread: timing.choose(heartbeat * 3, ms(3_000)),
+            resend: timing.choose(report_delay_max * 2, ms(5_000)),
+            refresh: timing.choose(heartbeat * 10, ms(15_000)),
+            inquiry: timing.choose(heartbeat, ms(1_500)),
+            patience: timing.choose(slot * 4, ms(300)),
+            pace: timing.choose(slot, ms(20)),
+            tick: timing.choose(heartbeat / 2, ms(750)),
+            fallback: timing.choose(heartbeat * 60, ms(60_000)),
         }
     }
 

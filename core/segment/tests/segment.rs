@@ -71,7 +71,7 @@ impl Network {
                     membership: membership::Settings {
                         segment: "lab".parse().unwrap(),
                         channel: CONTROL.parse().unwrap(),
-                        spans: Spans::fast(timing().heartbeat(), timing().slot()),
+                        spans: Spans::of(&timing()),
                         members_max: 100,
                     },
                     reach: reach(index),

@@ -7,15 +7,14 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::desk::Desk;
 use crate::node::Order;
 use crate::status::Status;
 
@@ -85,11 +84,9 @@ pub enum AskError {
 const SOCKET: &str = "admin.sock";
 const REQUEST_LEN_MAX: u64 = 1 << 10;
 const REPLY_LEN_MAX: u64 = 64 << 20;
-const ASKERS_MAX: usize = 16;
+const ASKERS_MAX: u32 = 16;
 /// Stepping down and leaving may take an election.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long an ending agent waits for its last answers to be read.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Asks the agent that runs on a data directory.
 pub fn ask(data: &Path, request: Request) -> Result<Answer, AskError> {
@@ -141,39 +138,15 @@ pub(crate) fn listen(data: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Places for so many as may ask at once.
-pub(crate) fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(ASKERS_MAX))
-}
-
-/// Waits until whoever asked was told, but not for those who do not listen.
-pub(crate) async fn all_told(places: &Semaphore) {
-    let all = u32::try_from(ASKERS_MAX).expect("few may ask at once");
-    let _ = timeout(FAREWELL, places.acquire_many(all)).await;
+/// Where operators ask.
+pub(crate) fn desk() -> Desk {
+    Desk::new(ASKERS_MAX, PATIENCE)
 }
 
 /// Answers for as long as the agent lives.
-pub(crate) async fn serve(
-    listener: UnixListener,
-    orders: mpsc::Sender<Order>,
-    places: Arc<Semaphore>,
-) {
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            // For want of file descriptors, say: others may free some.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let orders = orders.clone();
-        tokio::spawn(async move {
-            // Who goes away or stays silent is not waited for.
-            let _ = timeout(PATIENCE, answer(stream, orders)).await;
-            drop(place);
-        });
-    }
+pub(crate) async fn serve(listener: UnixListener, orders: mpsc::Sender<Order>, desk: Desk) {
+    desk.serve(listener, |stream| answer(stream, orders.clone()))
+        .await;
 }
 
 async fn answer(mut stream: UnixStream, orders: mpsc::Sender<Order>) -> io::Result<()> {
@@ -207,7 +180,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let listener = listen(home.path()).unwrap();
         let (orders, mut ordered) = mpsc::channel(1);
-        tokio::spawn(serve(listener, orders, places()));
+        tokio::spawn(serve(listener, orders, desk()));
         tokio::spawn(async move {
             while let Some(Order::Asked(request, tell)) = ordered.recv().await {
                 let _ = tell.send(Reply::Done(format!("{request:?}")));

@@ -2,19 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{Reply, Request};
+use crate::desk::Desk;
 use crate::metrics::exposition;
 use crate::node::Order;
 
-const ASKERS_MAX: usize = 8;
+const ASKERS_MAX: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -23,21 +22,9 @@ pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Answers for as long as the agent lives.
 pub(crate) async fn serve(listener: TcpListener, orders: mpsc::Sender<Order>) {
-    let places = Arc::new(Semaphore::new(ASKERS_MAX));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let orders = orders.clone();
-        tokio::spawn(async move {
-            let _ = timeout(PATIENCE, answer(stream, orders)).await;
-            drop(place);
-        });
-    }
+    let desk = Desk::new(ASKERS_MAX, PATIENCE);
+    desk.serve(listener, |stream| answer(stream, orders.clone()))
+        .await;
 }
 
 async fn answer(mut stream: TcpStream, orders: mpsc::Sender<Order>) -> io::Result<()> {

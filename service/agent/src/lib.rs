@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+mod desk;
 mod folder;
 mod http;
 mod log;

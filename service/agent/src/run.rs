@@ -1,6 +1,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bellwether_election::Memory;
 use bellwether_machine::{Machine, Outbox, Random};
@@ -54,6 +55,8 @@ pub enum RunError {
 
 /// Orders that may wait; who has more waits.
 const ORDERS_MAX: usize = 64;
+/// How long an ending agent waits for its last answers to be read.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Runs an agent until it has left its segment.
 pub fn run(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
@@ -120,8 +123,8 @@ async fn live(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
             .map_err(RunError::from)?;
     }
     tokio::spawn(measure_often(sampler, orders.clone(), Arc::clone(&signals)));
-    let places = admin::places();
-    let admin = tokio::spawn(admin::serve(listener, orders.clone(), Arc::clone(&places)));
+    let desk = admin::desk();
+    let admin = tokio::spawn(admin::serve(listener, orders.clone(), desk.clone()));
     if let Some(web) = web {
         tokio::spawn(http::serve(web, orders.clone()));
     }
@@ -165,7 +168,7 @@ async fn live(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
     role.finish()?;
     admin.abort();
     drop(ordered);
-    admin::all_told(&places).await;
+    desk.all_told(FAREWELL).await;
     info!("ended");
     Ok(ended)
 }

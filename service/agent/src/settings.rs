@@ -34,7 +34,6 @@ pub struct Settings {
     pub(crate) group: SocketAddr,
     pub(crate) channel: ChannelSettings,
     pub(crate) timing: Timing,
-    pub(crate) spans: Spans,
     pub(crate) elections: Elections,
     pub(crate) preference: u8,
     pub(crate) weights: Weights,
@@ -171,6 +170,21 @@ struct WrittenWeights {
     members: u16,
 }
 
+impl From<WrittenWeights> for Weights {
+    fn from(written: WrittenWeights) -> Self {
+        Self {
+            preference: written.preference,
+            content: written.content,
+            reliability: written.reliability,
+            processors: written.processors,
+            storage: written.storage,
+            network: written.network,
+            led: written.led,
+            members: written.members,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenLog {
@@ -221,7 +235,7 @@ impl Settings {
             membership: membership::Settings {
                 segment: self.segment.clone(),
                 channel: self.group,
-                spans: self.spans.clone(),
+                spans: Spans::of(&self.timing),
                 members_max: MEMBERS_MAX,
             },
             reach: match &self.channel.everyone {
@@ -310,16 +324,6 @@ impl Written {
                 LevelFilter::INFO,
             ),
         };
-        let WrittenWeights {
-            preference: weight,
-            content,
-            reliability,
-            processors,
-            storage,
-            network,
-            led,
-            members,
-        } = self.weights;
         let checked = (segment, name, group, channel, timing, elections);
         match (faults.0.is_empty(), checked) {
             (
@@ -329,7 +333,7 @@ impl Written {
                     Some(name),
                     Some(group),
                     Some(channel),
-                    Some((timing, spans)),
+                    Some(timing),
                     Some(elections),
                 ),
             ) => Ok(Settings {
@@ -342,19 +346,9 @@ impl Written {
                 group,
                 channel,
                 timing,
-                spans,
                 elections,
                 preference,
-                weights: Weights {
-                    preference: weight,
-                    content,
-                    reliability,
-                    processors,
-                    storage,
-                    network,
-                    led,
-                    members,
-                },
+                weights: self.weights.into(),
                 log,
                 level,
             }),
@@ -429,7 +423,7 @@ impl Faults {
         })
     }
 
-    fn timing(&mut self, written: &WrittenTiming) -> Option<(Timing, Spans)> {
+    fn timing(&mut self, written: &WrittenTiming) -> Option<Timing> {
         let ms = |ms: u32| Duration::from_millis(ms.into());
         let us = |us: u32| Duration::from_micros(us.into());
         match written.profile.as_str() {
@@ -439,8 +433,7 @@ impl Faults {
                     one_way: us(written.fast.one_way_us),
                     jitter: us(written.fast.jitter_us),
                 };
-                let timing = self.take("timing.fast", Timing::fast(set))?;
-                Some((timing, Spans::fast(timing.heartbeat(), timing.slot())))
+                self.take("timing.fast", Timing::fast(set))
             }
             "classic" => {
                 let set = Classic {
@@ -451,9 +444,7 @@ impl Faults {
                     vote: ms(written.classic.vote_ms),
                     report_delay: ms(written.classic.report_delay_ms),
                 };
-                let timing = self.take("timing.classic", Timing::classic(set))?;
-                let spans = Spans::classic(timing.heartbeat(), timing.report_delay());
-                Some((timing, spans))
+                self.take("timing.classic", Timing::classic(set))
             }
             other => self.choice("timing.profile", other, "fast, classic", None),
         }
@@ -532,9 +523,6 @@ mod tests {
         assert_eq!(election, plain);
         let classic = load(&format!("{LEAST}[timing]\nprofile = \"classic\"")).unwrap();
         assert_eq!(classic.timing, Timing::classic(Classic::default()).unwrap());
-        let timing = classic.timing;
-        let spans = Spans::classic(timing.heartbeat(), timing.report_delay());
-        assert_eq!(classic.spans, spans);
     }
 
     #[test]

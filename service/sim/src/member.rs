@@ -72,12 +72,7 @@ impl Process for Member {
         key[..8].copy_from_slice(&seed.to_le_bytes());
         Common {
             timing,
-            spans: match protocol.timing {
-                scenario::Timing::Fast => Spans::fast(timing.heartbeat(), timing.slot()),
-                scenario::Timing::Classic => {
-                    Spans::classic(timing.heartbeat(), timing.report_delay())
-                }
-            },
+            spans: Spans::of(&timing),
             profile: match protocol.profile {
                 scenario::Profile::Claim => election::Profile::Claim,
                 scenario::Profile::Quiet => election::Profile::Quiet,

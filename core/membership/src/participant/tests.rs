@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bellwether_machine::{Machine, Outbox, Random};
-use bellwether_types::{Epoch, Incarnation, NodeId, Time};
+use bellwether_types::{Epoch, Fast, Incarnation, NodeId, Time, Timing};
 use bellwether_wire::control::{
     Ack, Formats, GroupData, Key, MembershipMessage, MergeId, MergeRequest, Nack, Participant,
     Record, Register, Resources, Round, StateVersion, Value,
@@ -96,10 +96,15 @@ fn subject(number: u8, segment: SegmentState) -> Subject {
         incarnation: Incarnation(1),
         name: format!("n{number}").parse().unwrap(),
     };
+    let timing = Timing::fast(Fast {
+        heartbeat: Duration::from_millis(100),
+        ..Fast::default()
+    })
+    .unwrap();
     let settings = Settings {
         segment: "lan".parse().unwrap(),
         channel: "239.1.1.1:7000".parse().unwrap(),
-        spans: Spans::fast(Duration::from_millis(100), Duration::from_millis(5)),
+        spans: Spans::of(&timing),
         members_max: 100,
     };
     let mut machine = Membership::new(identity, settings, Random::new(1));

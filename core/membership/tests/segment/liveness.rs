@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bellwether_membership::{ChangeKind, Event, Input, Report, Spans};
 
-use crate::network::{Network, fast, name, node_id};
+use crate::network::{Network, classic, fast, name, node_id};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -108,7 +108,7 @@ fn the_steady_traffic_of_a_hundred_nodes_is_small() {
     // Ethernet, IP and UDP; the datagram's own header, seal and segment name.
     const HEADERS: u64 = 42 + 70;
     const LEADER_ALIVE: u64 = 140;
-    let classic = Spans::classic(Duration::from_millis(1_500), Duration::from_secs(4));
+    let classic = classic();
     let heartbeat = classic.heartbeat;
     let mut network = formed(100, classic, 7);
     let span = 600 * SECOND;

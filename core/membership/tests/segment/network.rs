@@ -11,7 +11,7 @@ use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_membership::{
     Event, Identity, Input, Measured, Membership, Order, Output, Report, Settings, Spans, To,
 };
-use bellwether_types::{Epoch, Incarnation, Name, NodeId, Time};
+use bellwether_types::{Classic, Epoch, Fast, Incarnation, Name, NodeId, Time, Timing};
 use bellwether_wire::control::{
     Carried, FormatRange, Formats, MembershipMessage, Record, Resources,
 };
@@ -107,7 +107,15 @@ pub(crate) fn channel(text: &str) -> SocketAddr {
 }
 
 pub(crate) fn fast() -> Spans {
-    Spans::fast(Duration::from_millis(100), Duration::from_millis(5))
+    let set = Fast {
+        heartbeat: Duration::from_millis(100),
+        ..Fast::default()
+    };
+    Spans::of(&Timing::fast(set).unwrap())
+}
+
+pub(crate) fn classic() -> Spans {
+    Spans::of(&Timing::classic(Classic::default()).unwrap())
 }
 
 pub(crate) fn settings(spans: Spans) -> Settings {

@@ -8,13 +8,9 @@ use bellwether_membership::{Event, Input, Refusal, Spans, To};
 use bellwether_types::{Incarnation, Time};
 use bellwether_wire::control::{MembershipMessage, Register};
 
-use crate::network::{Fate, Network, fast, measured, name, node_id};
+use crate::network::{Fate, Network, classic, fast, measured, name, node_id};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-fn classic() -> Spans {
-    Spans::classic(Duration::from_millis(1_500), Duration::from_secs(4))
-}
 
 fn formed(count: usize, spans: Spans) -> Network {
     let mut network = Network::new(count, spans, 0, 11);
