@@ -196,6 +196,7 @@ impl Victim<'_> {
         let nanoseconds = self.luck.draw() % (time.as_nanos() as u64).max(1);
         let started = Instant::now();
         let mut child = self.command(line).spawn().unwrap();
+        // A moment drawn by lot is what this is about: no condition stands for it.
         thread::sleep(Duration::from_nanos(nanoseconds).saturating_sub(started.elapsed()));
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();

@@ -265,3 +265,82 @@ fn a_sender_without_receivers_says_so() {
         Ok(())
     });
 }
+
+/// Without elections nobody is told to wait: each sender leads its own transfer.
+#[test]
+fn two_may_send_at_once() {
+    in_lab(|lab| {
+        let group = Group::new(lab, 0)?;
+        let segment = group.lab.segment()?;
+        let hosts = group.lab.hosts(3, segment)?;
+        let [one, other, both] = hosts
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("three hosts"))?;
+        let mut command = group.command("receive", "r0", "key");
+        command.arg("--out").arg(group.out(0));
+        let _receiver = both.start(command)?;
+        let files = [group.file("one", 3 << 20)?, group.file("other", 3 << 20)?];
+        let mut senders = Vec::new();
+        for (host, (file, name)) in [one, other].iter().zip(files.iter().zip(["s1", "s2"])) {
+            let mut command = group.command("send", name, "key");
+            command.args(["--rate", "20M", "--members", "r0", "--output", "json"]);
+            senders.push(host.start({
+                command.arg(file);
+                command
+            })?);
+        }
+        for sender in &mut senders {
+            report(sender)?;
+        }
+        for file in &files {
+            let name = file.file_name().context("it has a name")?;
+            bellwether_lab::until("it is in its place", PATIENCE, || {
+                fs::read(group.out(0).join(name)).ok() == fs::read(file).ok()
+            })?;
+        }
+        Ok(())
+    });
+}
+
+/// A rate that nobody gave may be more than the link takes: what waits at the sender is not sent again.
+#[test]
+fn a_sender_faster_than_its_link_sends_little_twice() {
+    in_lab(|lab| {
+        let mut group = Group::new(lab, 3)?;
+        let file = group.file("content", 8 << 20)?;
+        let mut command = group.command("send", "sender", "key");
+        command
+            .args(["--expect", "3", "--output", "json"])
+            .arg(&file);
+        let report = report(&mut group.sender.start(command)?)?;
+        let sent = report["wire_bytes"].as_u64().context("a number")?;
+        ensure!(sent < 8 * (1 << 20) * 13 / 10, "{report}");
+        group.arrived(&file)
+    });
+}
+
+/// One that cannot be put in its place leaves the receiver to the next.
+#[test]
+fn what_cannot_be_put_in_its_place_is_named_and_the_next_comes() {
+    in_lab(|lab| {
+        let mut group = Group::new(lab, 1)?;
+        drop(group.programs.pop());
+        let mut command = group.command("receive", "r0", "key");
+        command.arg("--out").arg(group.out(0));
+        let receiver = group.receivers[0].start(command)?;
+        fs::create_dir_all(group.out(0).join("taken/by-a-directory"))?;
+        for (name, len) in [("taken", 100_000), ("empty", 0), ("free", 100_000)] {
+            let file = group.file(name, len)?;
+            report(&mut group.send(&[&file], &["--members", "r0"])?)?;
+        }
+        receiver
+            .transcript()
+            .await_line(0, "cannot be put into", PATIENCE)?;
+        for (name, len) in [("empty", 0), ("free", 100_000)] {
+            bellwether_lab::until("it is in its place", PATIENCE, || {
+                fs::metadata(group.out(0).join(name)).is_ok_and(|file| file.len() == len)
+            })?;
+        }
+        Ok(())
+    });
+}

@@ -169,7 +169,9 @@ impl Carrier {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
-            self.alarm.set(self.station.wake_at())?;
+            // While frames wait for the link, more would only wait behind them, and be missed and asked for meanwhile.
+            let wake_at = self.station.wake_at().filter(|_| self.bursts.is_empty());
+            self.alarm.set(wake_at)?;
             let mut heard = Vec::new();
             let is_waiting = !(self.messages.is_empty() && self.bursts.is_empty());
             tokio::select! {
@@ -267,10 +269,11 @@ impl Carrier {
         }
     }
 
-    /// There are no elections here: who announces with a higher epoch leads.
+    /// There are no elections here: who announces with a higher epoch leads those that receive. Who only sends follows
+    /// nobody, so that several may send at once.
     fn obey(&mut self, from: NodeId, announcement: &Announcement) {
         let epoch = announcement.epoch;
-        if epoch.leader == from && Some(epoch) > self.reign {
+        if self.out.is_some() && epoch.leader == from && Some(epoch) > self.reign {
             self.give(Input::Reign(Some(epoch)));
         }
     }

@@ -91,10 +91,21 @@ pub async fn receive(
                 let took = began
                     .take()
                     .map_or(Duration::ZERO, |began| now().since(began));
-                let placed = place(&carrier, assignment, out, took);
-                match placed.map_err(TransferError::io(&reach("put what came into")))? {
-                    Some(received) => tell(Receiving::Received(received)),
-                    None => continue,
+                match place(&carrier, assignment, out, took) {
+                    Ok(Some(received)) => tell(Receiving::Received(received)),
+                    Ok(None) => continue,
+                    // It stays in its spool, and the next start tries again.
+                    Err(error) => {
+                        let why = format!(
+                            "all of it came, and cannot be put into {}: {error}",
+                            out.display()
+                        );
+                        tell(Receiving::Failed(why));
+                        if once {
+                            return Ok(false);
+                        }
+                        continue;
+                    }
                 }
                 is_done = true;
             }

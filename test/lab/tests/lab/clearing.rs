@@ -1,6 +1,6 @@
 //! Whatever happens to a test, nothing of its lab is left; and a failed test tells what its programs said.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -56,6 +56,7 @@ fn victim(name: &str, settings: &[(&str, &str)]) -> Result<Child> {
         .env_remove("BELLWETHER_LAB")
         .envs(settings.iter().copied());
     Ok(command
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?)
@@ -101,7 +102,8 @@ fn victim_that_hangs() {
         let words: Vec<_> = busy(lab)?.iter().map(i32::to_string).collect();
         std::fs::write(lab.folder().join("file"), "of a test that was killed")?;
         println!("processes: {}", words.join(" "));
-        std::thread::sleep(Duration::from_secs(1000));
+        // Until it is killed, or whoever started it is gone.
+        std::io::stdin().read_to_string(&mut String::new())?;
         Ok(())
     });
 }
