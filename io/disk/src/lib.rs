@@ -12,6 +12,8 @@
 //!     lock                               one writer at a time
 //! ```
 //!
+//! What a control server keeps of all sites is a [`Depot`].
+//!
 //! One rule carries all recovery: **the state file is the truth, and it is replaced atomically.**
 //! A release is held when the state names it; everything else is swept. A switch is decided when
 //! the state holds the intent; from then on it is finished, whatever happens. The road not taken
@@ -19,6 +21,7 @@
 #![warn(missing_docs)]
 
 mod collect;
+pub mod depot;
 pub mod disk;
 mod error;
 mod fingerprint;
@@ -43,6 +46,7 @@ mod verify;
 mod writer;
 
 pub use collect::{Collected, Retention};
+pub use depot::Depot;
 pub use disk::{Disk, Ids, MemoryDisk, RealDisk, Stopping};
 pub use error::{ErrorKind, Fault, SiteError};
 pub use hook::{Hook, HookOutcome, HookRun, Hooks};

@@ -531,6 +531,13 @@ impl Disk for MemoryDisk {
         Ok(Handle { inode })
     }
 
+    fn open_file_to_write(&self, at: &Handle, path: &[u8]) -> Step<Handle> {
+        if self.options().read_only {
+            return Err(Errno::ROFS);
+        }
+        self.open_file(at, path)
+    }
+
     fn read_at(&self, file: &Handle, buffer: &mut [u8], offset: u64) -> Step<usize> {
         let mut volume = self.volume();
         let Body::File { data, .. } = &volume.inode(file.inode).body else {

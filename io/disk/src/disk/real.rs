@@ -75,6 +75,10 @@ impl Disk for RealDisk {
         open_beneath(at, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
     }
 
+    fn open_file_to_write(&self, at: &OwnedFd, path: &[u8]) -> Step<OwnedFd> {
+        open_beneath(at, path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)
+    }
+
     fn read_at(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64) -> Step<usize> {
         retrying(|| rustix::io::pread(file, &mut *buffer, offset))
     }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,6 +26,8 @@ enum Proof {
     Scanned([Fingerprints; 2]),
     /// It is of a release, which is never written to: it has the size and the time it was given.
     Kept,
+    /// It stands in a depot under its hash, and has the size it had when it was proved.
+    Stored,
 }
 
 /// Why a content could not be read.
@@ -72,6 +75,11 @@ impl Source {
         Self::open(path, manifest, Proof::Kept)
     }
 
+    /// A version whose contents stand in a depot.
+    pub(crate) fn stored(depot: &Path, manifest: Manifest) -> Result<Self, SourceError> {
+        Self::open(depot, manifest, Proof::Stored)
+    }
+
     fn open(path: &Path, manifest: Manifest, proof: Proof) -> Result<Self, SourceError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, path, flags, Mode::empty()).map_err(|errno| SourceError::Read {
@@ -93,9 +101,8 @@ impl Source {
 
     /// Fills `buf` from `offset` on of a file.
     pub fn read_at(&self, path: &TreePath, offset: u64, buf: &mut [u8]) -> Result<(), SourceError> {
-        let whole = || self.path.join(std::ffi::OsStr::from_bytes(path.as_bytes()));
         let read = |source: io::Error| SourceError::Read {
-            path: whole(),
+            path: self.place(path),
             source,
         };
         let root = self
@@ -104,7 +111,7 @@ impl Source {
             .ok_or_else(|| read(io::ErrorKind::NotFound.into()))?;
         let file = openat2(
             root,
-            path.as_bytes(),
+            self.name(path).as_ref(),
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
             Mode::empty(),
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
@@ -115,7 +122,26 @@ impl Source {
         if self.is_unchanged(path, &file).map_err(read)? {
             Ok(())
         } else {
-            Err(SourceError::Changed { path: whole() })
+            Err(SourceError::Changed {
+                path: self.place(path),
+            })
+        }
+    }
+
+    /// Where a file stands, for people.
+    pub(crate) fn place(&self, path: &TreePath) -> PathBuf {
+        self.path
+            .join(std::ffi::OsStr::from_bytes(&self.name(path)))
+    }
+
+    /// Where a file stands beneath the root.
+    fn name<'p>(&self, path: &'p TreePath) -> Cow<'p, [u8]> {
+        match (&self.proof, self.manifest.get(path)) {
+            (Proof::Stored, Some(Entry::File(file))) => {
+                let hash = file.hash.to_string();
+                format!("objects/{}/{hash}", &hash[..2]).into_bytes().into()
+            }
+            _ => path.as_bytes().into(),
         }
     }
 
@@ -158,6 +184,7 @@ impl Source {
                 };
                 (stat.stx_size, modified) == (expected.size, expected.modified)
             }
+            Proof::Stored => stat.stx_size == expected.size,
         })
     }
 }

@@ -87,6 +87,10 @@ impl Tree {
         self.manifest().version()
     }
 
+    pub(crate) fn content(&self, hash: &Hash) -> &[u8] {
+        &self.contents[hash]
+    }
+
     /// Stages the tree: content that the base lacks is written.
     pub(crate) fn stage<D: Disk>(
         &self,
