@@ -21,6 +21,7 @@ mod records;
 mod segment;
 mod settings;
 mod text;
+mod uplink;
 
 use std::path::PathBuf;
 
@@ -116,6 +117,12 @@ pub const TARGETS: &[Target] = &[
         run: text::run,
         seeds: text::seeds,
         memory_max: 1 << 20,
+    },
+    Target {
+        name: "uplink",
+        run: uplink::run,
+        seeds: uplink::seeds,
+        memory_max: 4 << 20,
     },
 ];
 

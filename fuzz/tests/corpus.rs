@@ -86,3 +86,8 @@ fn a_node_survives_whatever_others_with_the_key_say() {
 fn settings_are_taken_or_refused_with_a_reason() {
     replay("settings");
 }
+
+#[test]
+fn messages_of_an_uplink_are_refused_or_read_again_as_they_were() {
+    replay("uplink");
+}

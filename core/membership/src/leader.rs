@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use bellwether_machine::Outbox;
 use bellwether_types::{Epoch, NodeId, Time};
 use bellwether_wire::control::{Key, Record, StateVersion, Value};
+use bellwether_wire::uplink::{
+    ChangeKind, ClusterReport, MemberChange, Report, ReportNumber, SegmentReport,
+};
 
 use crate::coordinator::Coordinator;
 use crate::membership::{Membership, Role, Timer};
 use crate::output::{Event, Output, To};
-use crate::report::{ChangeKind, ClusterReport, MemberChange, Report, ReportNumber, SegmentReport};
 use crate::state::Known;
 
 /// A leader's work.

@@ -35,7 +35,6 @@ mod orderer;
 mod output;
 mod participant;
 mod registrar;
-mod report;
 mod settings;
 mod state;
 
@@ -43,6 +42,10 @@ pub use exchange::{Exchange, Stage};
 pub use input::{Identity, Input, Measured, Order};
 pub use membership::{Membership, State, Timer};
 pub use output::{Event, Output, Refusal, To};
-pub use report::{ChangeKind, ClusterReport, MemberChange, Report, ReportNumber, SegmentReport};
 pub use settings::{Settings, Spans};
 pub use state::SegmentState;
+
+/// What the leader tells the control server.
+pub use bellwether_wire::uplink::{
+    ChangeKind, ClusterReport, MemberChange, Report, ReportNumber, SegmentReport,
+};

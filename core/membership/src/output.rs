@@ -2,8 +2,7 @@ use core::net::SocketAddr;
 
 use bellwether_types::{Incarnation, Name, NodeId};
 use bellwether_wire::control::{Carried, MembershipMessage, MergeId, StateVersion};
-
-use crate::report::Report;
+use bellwether_wire::uplink::Report;
 
 /// What membership wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,12 +10,14 @@ use minicbor::{Decode, Decoder, Encode, Encoder};
 pub struct Name(String);
 
 /// The place of an assignment in the order of its site and part; 0 is before the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Serial(pub u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Serial(#[n(0)] pub u64);
 
 /// The reign of a control group's master; 1 until there is a control group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Term(pub u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Term(#[n(0)] pub u64);
 
 /// A site and the part of it that has its own `live`; written `SITE` or `SITE@PART`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +107,24 @@ impl fmt::Display for SitePart {
         } else {
             write!(f, "{}@{}", self.site, self.part)
         }
+    }
+}
+
+/// As its text.
+impl<C> Encode<C> for SitePart {
+    fn encode<W: Write>(
+        &self,
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.str(&self.to_string())?.ok()
+    }
+}
+
+impl<'b, C> Decode<'b, C> for SitePart {
+    fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let text = decoder.str()?;
+        text.parse().map_err(minicbor::decode::Error::custom)
     }
 }
 
