@@ -2,7 +2,7 @@
 //!
 //! `BELLWETHER_SEEDS` says how many seeds of each small scenario are run; more of them take `bellwether sim --seeds`.
 
-use bellwether_sim::scenario::Profile;
+use bellwether_sim::scenario::{FaultKind, Profile};
 use bellwether_sim::{
     Cause, Distribution, Member, Reduction, Runs, Scenario, Statistics, run, run_seeds,
 };
@@ -70,7 +70,11 @@ fn seeds_that_found_faults_stay_found() {
         // Two leaders did not know each other; strangers did not hear of the merge.
         ("peers", [5, 50]),
     ] {
-        let scenario = Scenario::load(name).unwrap();
+        let mut scenario = Scenario::load(name).unwrap();
+        if name == "swarm" {
+            // As it was when they were found: every rule takes part in what a seed draws.
+            scenario.faults.remove(&FaultKind::Move);
+        }
         for seed in seeds {
             let run = run::<Member>(&scenario, seed, &Reduction::default(), false);
             if let Some(broken) = run.broken {
@@ -92,9 +96,7 @@ fn pauses_of_half_the_silence_and_loss_depose_nobody() {
 #[test]
 fn forgery_alone_changes_no_leader() {
     let statistics = runs("forgery", 3, |scenario| {
-        scenario
-            .faults
-            .retain(|kind, _| *kind == bellwether_sim::scenario::FaultKind::Forge);
+        scenario.faults.retain(|kind, _| *kind == FaultKind::Forge);
     })
     .statistics;
     assert_eq!((statistics.reigns, statistics.false_reigns), (3, 0));
