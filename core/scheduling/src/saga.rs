@@ -1,0 +1,479 @@
+//! What a job does next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bellwether_types::{NodeId, Serial, VersionId};
+use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
+
+use crate::conflict::conflict;
+use crate::job::Kind;
+use crate::policy::{CommitMode, OnConflict, Partial};
+use crate::state::{Ending, JobState, Phase, Plan, Step};
+use crate::status::Status;
+use crate::view::{Moment, View};
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing until that moment, or until the view changes. `None`: until it changes.
+    Wait(Option<Moment>),
+    /// This is to be kept, by [`JobState::apply`].
+    Keep(Step),
+    /// Variants for these bases are to be made, and the plan kept as [`Step::Planned`]. For jobs that bring no content,
+    /// only what they make live is to be found out, and there are no bases.
+    Plan(BTreeSet<Option<VersionId>>),
+    /// These nodes are to be told of the job's content, by the base that they are on. Then [`View::notified`] says when.
+    Notify(BTreeMap<Option<VersionId>, BTreeSet<NodeId>>),
+    /// These nodes are to be given an order. Then [`View::ordered`] says when.
+    Order {
+        /// Which.
+        kind: OrderKind,
+        /// Its serial.
+        serial: Serial,
+        /// The version that it makes live, or drops.
+        version: Option<VersionId>,
+        /// Who gets it.
+        nodes: BTreeSet<NodeId>,
+        /// How far ahead its instant lies; `None` is at once.
+        lead: Option<Duration>,
+    },
+}
+
+/// What an order says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OrderKind {
+    /// Make live what is staged.
+    Commit,
+    /// Make a held version live.
+    Rollback,
+    /// Remove the content.
+    Remove,
+    /// Drop what is staged.
+    Abort,
+}
+
+/// What is to be done for a job now. Asked again before anything changed, it says the same; carried out twice, it has one
+/// effect.
+pub fn next(state: &JobState, view: &View, now: Moment) -> Decision {
+    let saga = Saga { state, view, now };
+    match state.phase {
+        Phase::Waiting => saga.wait(),
+        Phase::Planning(since) => saga.plan(since),
+        Phase::Distributing(since) => saga.distribute(since),
+        Phase::Committing(since) => saga.commit(since),
+        Phase::RollingBack(since) => saga.roll_back(since),
+        Phase::Dropping(since, then) => saga.drop_staged(since, then),
+        Phase::Over => Decision::Wait(None),
+    }
+}
+
+struct Saga<'s> {
+    state: &'s JobState,
+    view: &'s View,
+    now: Moment,
+}
+
+/// What a node's words mean for the step that is under way.
+enum Standing {
+    /// It is where it should be.
+    Done,
+    /// It has staged the content.
+    Staged,
+    /// It could not.
+    Failed(Failure),
+    /// It has not said.
+    Open,
+}
+
+impl Saga<'_> {
+    fn wait(&self) -> Decision {
+        let Self { state, view, now } = self;
+        if state.abort_asked {
+            return finish(Status::Cancelled, BTreeMap::new());
+        }
+        if *now < state.due {
+            return Decision::Wait(Some(state.due));
+        }
+        let nodes: BTreeSet<NodeId> = view.nodes.keys().copied().collect();
+        if conflict(&state.job.site, &nodes, &view.occupied).is_some() {
+            return match (state.job.policy.on_conflict, state.status) {
+                (OnConflict::Cancel, _) => finish(Status::Cancelled, BTreeMap::new()),
+                (OnConflict::Queue, Status::ConflictQueued) => Decision::Wait(None),
+                (OnConflict::Queue, _) => Decision::Keep(Step::Queued),
+            };
+        }
+        match self.below_quorum(&nodes, 0) {
+            Some(why) => self.once_settled(&nodes, Step::Deferred(why)),
+            None => Decision::Keep(Step::Begun(nodes)),
+        }
+    }
+
+    fn plan(&self, since: Moment) -> Decision {
+        let Self { state, now, .. } = self;
+        if state.abort_asked {
+            return finish(Status::Aborted, BTreeMap::new());
+        }
+        if *now < since {
+            return Decision::Wait(Some(since));
+        }
+        let lacking = self.lacking_bases(since);
+        let Some(plan) = state.plan.as_ref().filter(|_| lacking.is_empty()) else {
+            return Decision::Plan(lacking);
+        };
+        if let Some(why) = self.below_quorum(&state.nodes, plan.bytes) {
+            return self.once_settled(&state.nodes, Step::Deferred(why));
+        }
+        Decision::Keep(match state.job.kind.distributes() {
+            true => Step::Sent,
+            false => Step::Decided,
+        })
+    }
+
+    fn distribute(&self, since: Moment) -> Decision {
+        let Self { state, view, now } = self;
+        let policy = &state.job.policy;
+        let each = policy.commit == CommitMode::EachWhenReady;
+        if state.abort_asked && !state.is_decided() {
+            return Decision::Keep(Step::Aborted);
+        }
+        if *now < since {
+            return Decision::Wait(Some(since));
+        }
+        let lacking = self.lacking_bases(since);
+        if !lacking.is_empty() {
+            return Decision::Plan(lacking);
+        }
+        let mut open = BTreeSet::new();
+        let (mut ready, mut done) = (0, 0);
+        let mut failure = None;
+        for node in &state.nodes {
+            match self.standing(*node, since) {
+                Standing::Done => done += 1,
+                // Who is not there cannot commit with the others.
+                Standing::Staged if each => drop(open.insert(*node)),
+                Standing::Staged => ready += usize::from(view.is_up(*node)),
+                Standing::Failed(why) => failure = Some(why),
+                Standing::Open => drop(open.insert(*node)),
+            }
+        }
+        let bytes = state.plan.as_ref().map_or(0, |plan| plan.bytes);
+        open.retain(|node| view.hindrance(*node, bytes).is_none());
+        let to_tell = self.untold(&view.notified, &open, since);
+        if !to_tell.is_empty() {
+            return Decision::Notify(self.by_base(to_tell));
+        }
+        let needed = policy.quorum_after.needed(state.nodes.len());
+        let from = since.max(view.began);
+        let deadline = from + policy.distribute_max;
+        let quiet = view.heard().unwrap_or(from).max(from) + policy.patience;
+        let over = open.is_empty() || *now >= deadline;
+        if ready + done >= needed {
+            if over || *now >= quiet {
+                if open.is_empty()
+                    && let Some(settled) = self.unsettled(&state.nodes)
+                {
+                    return Decision::Wait(Some(settled));
+                }
+                let by_hand = policy.commit == CommitMode::ByHand;
+                return match by_hand && !state.commit_asked {
+                    true => Decision::Wait(None),
+                    false => Decision::Keep(Step::Decided),
+                };
+            }
+            return self.wait_for(&view.notified, &open, since, deadline.min(quiet));
+        }
+        if !over {
+            return self.wait_for(&view.notified, &open, since, deadline);
+        }
+        let (had, of) = (ready + done, state.nodes.len());
+        let mut why = format!("{had} of {of} nodes have it, and {needed} are needed");
+        if let Some(failure) = &failure {
+            why = format!("{why}; one says: {failure}");
+        }
+        let kind = failure.map_or(FailureKind::Silent, |failure| failure.kind);
+        self.once_settled(&state.nodes, Step::Missed(Failure::new(kind, why)))
+    }
+
+    fn commit(&self, since: Moment) -> Decision {
+        let Self { state, view, now } = self;
+        let policy = &state.job.policy;
+        let Some(plan) = &state.plan else {
+            return Decision::Wait(None);
+        };
+        let kind = match state.job.kind {
+            Kind::Remove => OrderKind::Remove,
+            Kind::Rollback | Kind::Switch => OrderKind::Rollback,
+            _ => OrderKind::Commit,
+        };
+        let ordered = kind != OrderKind::Commit || policy.commit != CommitMode::EachWhenReady;
+        let mut to_order = BTreeSet::new();
+        let mut open = BTreeSet::new();
+        let mut endings = BTreeMap::new();
+        for node in &state.nodes {
+            let ending = match self.standing(*node, since) {
+                Standing::Done => Ending::Done,
+                Standing::Failed(why) => Ending::Behind(why),
+                standing => {
+                    let staged = matches!(standing, Standing::Staged);
+                    if view.is_up(*node) && ordered && (staged || kind != OrderKind::Commit) {
+                        to_order.insert(*node);
+                    }
+                    if view.is_up(*node) || view.is_unknown(*node) {
+                        open.insert(*node);
+                    }
+                    Ending::Behind(self.silence(*node, plan.bytes))
+                }
+            };
+            endings.insert(*node, ending);
+        }
+        let deadline = since.max(view.began) + policy.commit_max;
+        let untold = self.untold(&view.ordered, &to_order, since);
+        if *now < deadline && !untold.is_empty() {
+            let first = !view.ordered.values().any(|told| *told >= since);
+            return Decision::Order {
+                kind,
+                serial: plan.order,
+                version: plan.target,
+                nodes: untold,
+                lead: first.then_some(policy.lead),
+            };
+        }
+        if *now < deadline && !open.is_empty() {
+            return self.wait_for(&view.ordered, &to_order, since, deadline);
+        }
+        let done = endings.values().filter(|e| **e == Ending::Done).count();
+        if done == state.nodes.len() {
+            return finish(Status::Completed, endings);
+        }
+        let short = done < policy.quorum_after.needed(state.nodes.len());
+        let may_return = state.job.kind.distributes() && plan.previous.is_some();
+        if short && may_return && policy.partial == Partial::RollBack {
+            return Decision::Keep(Step::RollbackDecided);
+        }
+        // Who was not heard may have it all the same.
+        let certain = |node: &NodeId| matches!(self.standing(*node, since), Standing::Failed(_));
+        let nothing = done == 0 && state.nodes.iter().all(certain);
+        let status = match nothing {
+            true => Status::Failed,
+            false => Status::CompletedMissing,
+        };
+        finish(status, endings)
+    }
+
+    fn roll_back(&self, since: Moment) -> Decision {
+        let Self { state, view, .. } = self;
+        let Some(plan) = &state.plan else {
+            return Decision::Wait(None);
+        };
+        let ending = |node: NodeId| match view.said_since(node, since) {
+            Some(Outcome::Live(receipt)) if Some(receipt.served.version) == plan.previous => {
+                Some(Ending::Done)
+            }
+            Some(Outcome::Failed(why) | Outcome::Behind(_, why)) => {
+                Some(Ending::Behind(why.clone()))
+            }
+            _ => None,
+        };
+        let order = (OrderKind::Rollback, plan.previous);
+        let done = self.undo(plan, order, since, ending);
+        done.unwrap_or_else(|| {
+            let silent = |node| Ending::Behind(self.silence(node, 0));
+            let endings = state.nodes.iter().map(|node| {
+                let ending = ending(*node).unwrap_or_else(|| silent(*node));
+                (*node, ending)
+            });
+            finish(Status::RolledBack, endings.collect())
+        })
+    }
+
+    fn drop_staged(&self, since: Moment, then: Status) -> Decision {
+        let Self { state, view, .. } = self;
+        let Some(plan) = &state.plan else {
+            return finish(then, BTreeMap::new());
+        };
+        let ending = |node: NodeId| match view.said_since(node, since) {
+            Some(Outcome::Aborted) => Some(Ending::Done),
+            Some(Outcome::Failed(why) | Outcome::Behind(_, why)) => {
+                Some(Ending::Behind(why.clone()))
+            }
+            _ => None,
+        };
+        let order = (OrderKind::Abort, plan.target);
+        let done = self.undo(plan, order, since, ending);
+        done.unwrap_or_else(|| finish(then, BTreeMap::new()))
+    }
+
+    /// Orders to all who are there and have not answered; `None` when nobody is left, or time is up.
+    fn undo(
+        &self,
+        plan: &Plan,
+        (kind, version): (OrderKind, Option<VersionId>),
+        since: Moment,
+        ending: impl Fn(NodeId) -> Option<Ending>,
+    ) -> Option<Decision> {
+        let Self { state, view, now } = self;
+        let deadline = since.max(view.began) + state.job.policy.commit_max;
+        let mut open = state.nodes.clone();
+        open.retain(|node| ending(*node).is_none());
+        let unknown = open.iter().any(|node| view.is_unknown(*node));
+        open.retain(|node| view.is_up(*node));
+        if *now >= deadline || (open.is_empty() && !unknown) {
+            return None;
+        }
+        let nodes = self.untold(&view.ordered, &open, since);
+        if nodes.is_empty() {
+            return Some(self.wait_for(&view.ordered, &open, since, deadline));
+        }
+        Some(Decision::Order {
+            kind,
+            serial: plan.undo,
+            version,
+            nodes,
+            lead: None,
+        })
+    }
+
+    /// What a node's words, since the step began, mean for it.
+    fn standing(&self, node: NodeId, since: Moment) -> Standing {
+        let Self { state, view, .. } = self;
+        let target = state.plan.as_ref().and_then(|plan| plan.target);
+        let removes = state.job.kind == Kind::Remove;
+        match view.reported.get(&node).map(|reported| &reported.outcome) {
+            // What a node has, it has, whenever it said so.
+            Some(Outcome::Live(receipt))
+                if !removes
+                    && receipt.served.site == state.job.site
+                    && Some(receipt.served.version) == target =>
+            {
+                return Standing::Done;
+            }
+            Some(Outcome::Staged(version)) if Some(*version) == target => return Standing::Staged,
+            Some(Outcome::Removed) if removes => return Standing::Done,
+            _ => {}
+        }
+        // It may have been there before the job began.
+        match view.base(node) {
+            Some(Some(live)) if !removes && Some(live) == target => return Standing::Done,
+            Some(None) if removes => return Standing::Done,
+            _ => {}
+        }
+        // A failure counts for the attempt that it came in.
+        match view.said_since(node, since) {
+            Some(Outcome::Failed(why) | Outcome::Behind(_, why)) => Standing::Failed(why.clone()),
+            _ => Standing::Open,
+        }
+    }
+
+    /// Bases of nodes that could take part and for which there is no variant.
+    fn lacking_bases(&self, since: Moment) -> BTreeSet<Option<VersionId>> {
+        let Self { state, view, .. } = self;
+        if !state.job.kind.distributes() {
+            return BTreeSet::new();
+        }
+        let bytes = state.plan.as_ref().map_or(0, |plan| plan.bytes);
+        let nodes = state.nodes.iter().filter(|node| {
+            view.hindrance(**node, bytes).is_none()
+                && matches!(self.standing(**node, since), Standing::Open)
+        });
+        let bases = nodes.filter_map(|node| view.base(*node));
+        let planned = |base: &Option<VersionId>| {
+            let plan = state.plan.as_ref();
+            plan.is_some_and(|plan| plan.bases.contains(base))
+        };
+        bases.filter(|base| !planned(base)).collect()
+    }
+
+    /// Why too few are able; `None` if there are enough (CCM-05, CCM-06).
+    fn below_quorum(&self, nodes: &BTreeSet<NodeId>, bytes: u64) -> Option<Failure> {
+        let mut able = 0;
+        let mut hindrance = None;
+        for node in nodes {
+            match self.view.hindrance(*node, bytes) {
+                None => able += 1,
+                Some(why) => hindrance = Some((node, why)),
+            }
+        }
+        let needed = self.state.job.policy.quorum_before.needed(nodes.len());
+        if able >= needed {
+            return None;
+        }
+        let of = nodes.len();
+        let mut reason = format!("{able} of {of} nodes are able, and {needed} are needed");
+        let mut kind = FailureKind::Silent;
+        if let Some((node, why)) = hindrance {
+            reason = format!("{reason}; node {node}: {why}");
+            kind = why.kind;
+        }
+        Some(Failure::new(kind, reason))
+    }
+
+    /// A conclusion from silence, as soon as silence means something.
+    fn once_settled(&self, nodes: &BTreeSet<NodeId>, step: Step) -> Decision {
+        match self.unsettled(nodes) {
+            Some(settled) => Decision::Wait(Some(settled)),
+            None => Decision::Keep(step),
+        }
+    }
+
+    /// Until when more is to be heard of nodes; `None` if all is known, or enough time was given.
+    fn unsettled(&self, nodes: &BTreeSet<NodeId>) -> Option<Moment> {
+        let settled = self.view.began + self.state.job.policy.patience;
+        let unknown = nodes.iter().any(|node| self.view.is_unknown(*node));
+        (unknown && self.now < settled).then_some(settled)
+    }
+
+    /// Who of `open` was not told since the step began, or so long ago that it is told again.
+    fn untold(
+        &self,
+        told: &BTreeMap<NodeId, Moment>,
+        open: &BTreeSet<NodeId>,
+        since: Moment,
+    ) -> BTreeSet<NodeId> {
+        let repeat = self.state.job.policy.repeat;
+        let due = |node: &&NodeId| match told.get(*node) {
+            Some(told) if *told >= since => *told + repeat <= self.now,
+            _ => true,
+        };
+        open.iter().filter(due).copied().collect()
+    }
+
+    /// Waits for `deadline`, or until somebody is told again.
+    fn wait_for(
+        &self,
+        told: &BTreeMap<NodeId, Moment>,
+        open: &BTreeSet<NodeId>,
+        since: Moment,
+        deadline: Moment,
+    ) -> Decision {
+        let repeat = self.state.job.policy.repeat;
+        let told = open.iter().filter_map(|node| told.get(node));
+        let again = told
+            .filter(|told| **told >= since)
+            .map(|told| *told + repeat);
+        Decision::Wait(Some(
+            again.min().map_or(deadline, |again| again.min(deadline)),
+        ))
+    }
+
+    fn by_base(&self, nodes: BTreeSet<NodeId>) -> BTreeMap<Option<VersionId>, BTreeSet<NodeId>> {
+        let mut bases: BTreeMap<_, BTreeSet<NodeId>> = BTreeMap::new();
+        for node in nodes {
+            if let Some(base) = self.view.base(node) {
+                bases.entry(base).or_default().insert(node);
+            }
+        }
+        bases
+    }
+
+    /// Why a node that said nothing is behind.
+    fn silence(&self, node: NodeId, bytes: u64) -> Failure {
+        let hindrance = self.view.hindrance(node, bytes);
+        let silent = || Failure::new(FailureKind::Silent, "it did not say that it is done");
+        hindrance.unwrap_or_else(silent)
+    }
+}
+
+fn finish(status: Status, endings: BTreeMap<NodeId, Ending>) -> Decision {
+    Decision::Keep(Step::Finished(status, endings))
+}
