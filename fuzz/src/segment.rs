@@ -272,6 +272,7 @@ fn measured(node: u8) -> membership::Measured {
         formats: Default::default(),
         resources: Default::default(),
         holdings: Vec::new(),
+        data_port: None,
     }
 }
 

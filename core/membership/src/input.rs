@@ -54,6 +54,8 @@ pub enum Input {
 pub struct Measured {
     /// Where it takes control datagrams that are for it alone.
     pub address: SocketAddr,
+    /// The UDP port where it takes frames.
+    pub data_port: Option<u16>,
     /// A time zone or another word for where it stands; at most 64 bytes.
     pub location: String,
     /// May it lead?
@@ -108,6 +110,7 @@ impl Measured {
             holdings: self.holdings,
             nonce,
             joined: 0,
+            data_port: self.data_port,
         };
         record.shorten();
         record

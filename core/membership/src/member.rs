@@ -23,8 +23,8 @@ pub(crate) struct Member {
     pub(crate) ahead: Ahead,
     /// Registrations sent in this reign.
     attempts: u32,
-    /// What last rode in LeaderAlive.
-    carried: Option<Carried>,
+    /// How many members there are, as LeaderAlive last said.
+    members: Option<u32>,
     /// Questions sent for the state that is aimed at.
     asked: u8,
     /// How often a question may still give way to pages that arrive.
@@ -70,7 +70,7 @@ impl Membership {
             standing,
             ahead: Ahead::over(&self.state.segment),
             attempts: 0,
-            carried: None,
+            members: None,
             asked: 0,
             patience: PATIENCE,
         }));
@@ -89,7 +89,7 @@ impl Membership {
         }
     }
 
-    pub(crate) fn take_carried(&mut self, now: Time, carried: Carried, out: &mut Outbox<Output>) {
+    pub(crate) fn take_carried(&mut self, now: Time, carried: &Carried, out: &mut Outbox<Output>) {
         if let Role::Member(_) = &self.state.role {
             // Elections and merges need all on one channel.
             self.move_to(carried.control.unwrap_or(self.settings.channel), out);
@@ -97,7 +97,7 @@ impl Membership {
         let Role::Member(member) = &mut self.state.role else {
             return;
         };
-        let first = member.carried.replace(carried).is_none();
+        let first = member.members.replace(carried.members).is_none();
         if first
             && carried.members > 1
             && member.attempts == 0
@@ -443,7 +443,7 @@ impl Membership {
     /// How many there may be in the segment, as far as is known here.
     pub(crate) fn people(&self) -> usize {
         let told = match &self.state.role {
-            Role::Member(member) => member.carried.map_or(0, |carried| carried.members),
+            Role::Member(member) => member.members.unwrap_or(0),
             _ => 0,
         };
         let told = usize::try_from(told).unwrap_or(usize::MAX);

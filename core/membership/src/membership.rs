@@ -336,7 +336,7 @@ impl Machine for Membership {
                 incarnation,
                 message,
             } => self.take(now, from, incarnation, message, out),
-            Input::Carried(carried) => self.take_carried(now, carried, out),
+            Input::Carried(carried) => self.take_carried(now, &carried, out),
             Input::Leading(epoch) => self.lead(now, epoch, out),
             Input::Following(epoch) => self.follow(now, epoch),
             Input::Leaderless => self.lose_leader(now),
@@ -389,7 +389,7 @@ impl State {
             digest: self.segment.digest(),
             members: u32::try_from(self.segment.member_count()).unwrap_or(u32::MAX),
             formats: self.common_formats(),
-            control: None,
+            ..Carried::default()
         }
     }
 

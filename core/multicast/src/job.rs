@@ -1,3 +1,4 @@
+use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -73,7 +74,8 @@ pub struct Settings {
     pub tries_max: u32,
     /// From one announcement to the next, for those who missed it.
     pub announce_every: Duration,
-    /// Do announcements ride in LeaderAlive instead of going by themselves (MCTP-06)?
+    /// Do announcements ride in LeaderAlive (MCTP-06)? Then they go by themselves only at first, when a heartbeat may be
+    /// far.
     pub carry: bool,
     /// Are frames encrypted (MCTP-20)? Content has an encryption of its own.
     pub encrypted: bool,
@@ -159,6 +161,21 @@ pub enum Fate {
     LeftBehind,
     /// It left the segment.
     Departed,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Complete => f.write_str("complete"),
+            Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Silent => f.write_str("silent: it answered nothing"),
+            Self::Stuck { lacking } => {
+                write!(f, "stuck: it lacks {lacking} pieces and got no further")
+            }
+            Self::LeftBehind => f.write_str("left behind: it was too slow"),
+            Self::Departed => f.write_str("departed"),
+        }
+    }
 }
 
 impl Default for Settings {

@@ -175,6 +175,12 @@ impl Station {
         self.receivers.values()
     }
 
+    /// Sessions of leaders that are not over, as far as this node heard: whoever leads next goes on with them.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Announcement> {
+        let sessions = self.receivers.values().flat_map(Receiver::sessions);
+        sessions.filter(|session| session.sender == session.epoch.leader)
+    }
+
     /// One that it receives, or has.
     pub fn receiver(&self, assignment: AssignmentId) -> Option<&Receiver> {
         self.receivers.get(&assignment)
@@ -273,7 +279,7 @@ impl Station {
             .map(|(session, _)| *session)
             .collect();
         for session in deposed {
-            self.send(now, session, sender::Input::Stop, out);
+            self.send(now, session, sender::Input::Deposed, out);
         }
     }
 

@@ -124,7 +124,7 @@ fn frames_have_the_announced_size() {
 
 /// MCTP-06.
 #[test]
-fn announcements_may_ride_in_heartbeats_alone() {
+fn announcements_ride_in_heartbeats_and_go_by_themselves_only_at_first() {
     let network = lossy(20_000);
     let settings = Settings {
         carry: true,
@@ -142,7 +142,11 @@ fn announcements_may_ride_in_heartbeats_alone() {
         outcome.fates.values().all(|fate| *fate == Fate::Complete),
         "{outcome:?}"
     );
-    assert_eq!(world.stats.announcements, 0);
+    assert!(
+        (1..8).contains(&world.stats.announcements),
+        "{}",
+        world.stats.announcements
+    );
 }
 
 /// MCTP-07, MCTP-08.

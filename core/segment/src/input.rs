@@ -3,10 +3,11 @@ use std::collections::BTreeSet;
 
 use bellwether_election as election;
 use bellwether_membership as membership;
-use bellwether_types::Name;
+use bellwether_types::{Epoch, Name, NodeId};
 use bellwether_wire::control::{
     ControlMessage, ElectionMessage, MembershipMessage, Rejected, Sender,
 };
+use bellwether_wire::transfer::{Announcement, TransferMessage};
 
 /// What a node of a segment is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,26 @@ pub enum Input {
     Order(membership::Order),
     /// The election's settings have changed.
     Reconfigured(Box<election::Settings>),
+    /// Say this of a transfer, to one node or to all.
+    Transfer {
+        /// To whom; to all if nobody is named.
+        to: Option<NodeId>,
+        /// What.
+        message: Box<TransferMessage>,
+    },
+    /// Sessions that this node has open: as long as it leads, they are announced in its heartbeats (MCTP-06).
+    Announce(Vec<Announcement>),
+    /// What this node knows of, for those who missed it: said in its heartbeats as long as it leads.
+    Numbers(Numbers),
+}
+
+/// What the leader says of what it knows in every heartbeat: who lacks some of that asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Numbers {
+    /// The number of the newest settings.
+    pub settings: u64,
+    /// The number of the newest order to commit or to roll back.
+    pub committed: u64,
 }
 
 /// The way a datagram came.
@@ -101,6 +122,24 @@ pub enum Output {
     },
     /// The control server is to be told.
     Report(membership::Report),
+    /// The reign that this node obeys or holds from now on, if there is one.
+    Reign(Option<Epoch>),
+    /// Something was said of a transfer.
+    Transfer {
+        /// By whom.
+        from: NodeId,
+        /// To this node alone?
+        alone: bool,
+        /// What.
+        message: Box<TransferMessage>,
+    },
+    /// What the leader that this node obeys said in a heartbeat.
+    Heartbeat {
+        /// What it knows of.
+        numbers: Numbers,
+        /// Its steady clock when it said so, in microseconds.
+        sent_us: u64,
+    },
     /// What happened.
     Told(Event),
 }

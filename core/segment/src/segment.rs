@@ -8,9 +8,11 @@ use bellwether_types::{Epoch, NodeId, Time};
 use bellwether_wire::control::{
     Alive, Carried, ControlMessage, DatagramSeal, ElectionMessage, Introduction, KeyRing,
 };
+use bellwether_wire::transfer::TransferMessage;
 
+use crate::heartbeat::Riders;
 use crate::reach::Paths;
-use crate::{Event, Input, Kept, Kind, Output, Settings, Via};
+use crate::{Event, Input, Kept, Kind, Numbers, Output, Settings, Via};
 
 /// A node of a segment.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct Segment {
     reign: Option<Epoch>,
     /// When to ask again where others are.
     hello_at: Option<Time>,
+    riders: Riders,
     steps: VecDeque<Step>,
     election_outbox: Outbox<election::Output>,
     membership_outbox: Outbox<membership::Output>,
@@ -60,6 +63,7 @@ impl Segment {
             own_address: None,
             reign: None,
             hello_at: None,
+            riders: Riders::default(),
             election: Election::new(election, memory, random.bits()),
             membership: Membership::new(identity, membership, random),
             steps: VecDeque::new(),
@@ -109,6 +113,15 @@ impl Machine for Segment {
             Input::Reconfigured(settings) => {
                 self.elect(election::Input::Reconfigured(settings));
             }
+            Input::Transfer { to, message } => {
+                let message = ControlMessage::Transfer(message);
+                match to {
+                    Some(node) => self.send_to_node(node, &message, out),
+                    None => self.send_to_all(&message, out),
+                }
+            }
+            Input::Announce(announcements) => self.riders.announce(announcements),
+            Input::Numbers(numbers) => self.riders.numbers = numbers,
         }
         self.run(now, out);
         if self.hello_at.is_some_and(|at| at <= now) {
@@ -197,7 +210,15 @@ impl Segment {
                 });
             }
             // Content moves beside this machine; here it shows that its sender lives.
-            ControlMessage::Transfer(_) => self.elect(election::Input::Heard),
+            ControlMessage::Transfer(message) => {
+                self.elect(election::Input::Heard);
+                let alone = via == Via::Unicast;
+                out.push(Output::Transfer {
+                    from,
+                    alone,
+                    message,
+                });
+            }
             ControlMessage::Introduction(Introduction::Hello) => {
                 self.elect(election::Input::Heard);
                 self.paths.learn([source]);
@@ -235,9 +256,24 @@ impl Segment {
         if via == Via::Unicast && self.paths.heartbeat_by_unicast() == Some(false) {
             out.push(Output::Told(Event::MulticastLost));
         }
-        if let Some(carried) = carried {
-            self.enrol(membership::Input::Carried(carried));
+        let Some(mut carried) = carried else {
+            return;
+        };
+        for announcement in std::mem::take(&mut carried.announcements) {
+            let message = TransferMessage::Announce(Box::new(announcement));
+            out.push(Output::Transfer {
+                from,
+                alone: via == Via::Unicast,
+                message: Box::new(message),
+            });
         }
+        let numbers = Numbers {
+            settings: std::mem::take(&mut carried.settings),
+            committed: std::mem::take(&mut carried.committed),
+        };
+        let sent_us = std::mem::take(&mut carried.sent_us);
+        out.push(Output::Heartbeat { numbers, sent_us });
+        self.enrol(membership::Input::Carried(carried));
     }
 
     fn run(&mut self, now: Time, out: &mut Outbox<Output>) {
@@ -247,10 +283,10 @@ impl Segment {
                     let mut outbox = std::mem::take(&mut self.election_outbox);
                     self.election.handle(now, input, &mut outbox);
                     for output in outbox.drain() {
-                        self.carry_out_election(output, out);
+                        self.carry_out_election(now, output, out);
                     }
                     self.election_outbox = outbox;
-                    self.tell_reign();
+                    self.tell_reign(out);
                 }
                 Step::Membership(input) => {
                     let mut outbox = std::mem::take(&mut self.membership_outbox);
@@ -265,12 +301,13 @@ impl Segment {
     }
 
     /// A change of reign is a change for membership, whatever led to it.
-    fn tell_reign(&mut self) {
+    fn tell_reign(&mut self, out: &mut Outbox<Output>) {
         let reign = self.election.reign();
         if reign == self.reign {
             return;
         }
         self.reign = reign;
+        out.push(Output::Reign(reign));
         self.enrol(match reign {
             None => membership::Input::Leaderless,
             Some(epoch) if self.election.leads() => membership::Input::Leading(epoch),
@@ -278,10 +315,18 @@ impl Segment {
         });
     }
 
-    fn carry_out_election(&mut self, output: election::Output, out: &mut Outbox<Output>) {
+    fn carry_out_election(
+        &mut self,
+        now: Time,
+        output: election::Output,
+        out: &mut Outbox<Output>,
+    ) {
         match output {
-            election::Output::Send { to, message } => {
+            election::Output::Send { to, mut message } => {
                 let heartbeat = matches!(message, ElectionMessage::Alive(_));
+                if let ElectionMessage::Alive(alive) = &mut message {
+                    alive.carried = self.riders.mount(now, &alive.carried);
+                }
                 let message = ControlMessage::Election(message);
                 match to {
                     election::To::All => self.send_to_all(&message, out),

@@ -9,9 +9,11 @@ use std::time::Duration;
 use bellwether_election as election;
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_membership::{self as membership, Spans};
-use bellwether_segment::{Event, Input, Kept, Output, Reach, Segment, Settings, Via};
-use bellwether_types::{Fast, Incarnation, NodeId, Time, Timing};
+use bellwether_segment::{Event, Input, Kept, Numbers, Output, Reach, Segment, Settings, Via};
+use bellwether_types::{Fast, Hash, Incarnation, NodeId, Time, Timing};
 use bellwether_wire::control::{KeyRing, Rejected, SegmentKey, Sender};
+use bellwether_wire::frame::SessionId;
+use bellwether_wire::transfer::{Announcement, Ask, AssignmentId, NackTime, TransferMessage};
 
 const CONTROL: &str = "239.66.0.1:7400";
 const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -27,6 +29,8 @@ struct Network {
     /// Every datagram that was ever sent, with its sender.
     recorded: Vec<(SocketAddr, Rc<[u8]>)>,
     told: Vec<(usize, Event)>,
+    /// What else went out: of transfers, and of heartbeats.
+    others: Vec<(usize, Output)>,
 }
 
 /// When, in which order of those that come together, at whom, how, from where, what.
@@ -89,6 +93,7 @@ impl Network {
             multicast: true,
             recorded: Vec::new(),
             told: Vec::new(),
+            others: Vec::new(),
         }
     }
 
@@ -109,6 +114,7 @@ impl Network {
             formats: Default::default(),
             resources: Default::default(),
             holdings: Vec::new(),
+            data_port: None,
         };
         self.give(index, Input::Measured(measured));
     }
@@ -137,6 +143,9 @@ impl Network {
                 Output::Persist(Kept::Election(memory)) => self.nodes[index].memory = memory,
                 Output::Persist(Kept::Membership(bytes)) => self.nodes[index].membership = bytes,
                 Output::Told(event) => self.told.push((index, event)),
+                Output::Transfer { .. } | Output::Heartbeat { .. } => {
+                    self.others.push((index, output));
+                }
                 _ => {}
             }
         }
@@ -342,6 +351,108 @@ fn what_is_replayed_has_no_effect() {
     assert!(after.eq(before));
     network.run(5 * SECOND);
     assert_eq!(network.settled(), Some(1));
+}
+
+/// MCTP-06, ELECT-33: what the leader announces and knows of comes with its heartbeats, and from nobody else.
+#[test]
+fn heartbeats_of_the_leader_announce_its_sessions_and_say_what_it_knows_of() {
+    let mut network = Network::new(3, multicast);
+    (0..3).for_each(|index| network.start(index));
+    network.run(5 * SECOND);
+    for index in [0, 1] {
+        let announcement = announcement(NodeId::from_bytes([index as u8 + 1; 16]));
+        network.give(index, Input::Announce(vec![announcement]));
+        network.give(
+            index,
+            Input::Numbers(Numbers {
+                settings: 10 + index as u64,
+                committed: 7,
+            }),
+        );
+    }
+    network.others.clear();
+    let before = network.now;
+    network.run(2 * HEARTBEAT);
+    for member in [1, 2] {
+        let mut announced = 0;
+        for (_, output) in network.others.iter().filter(|(index, _)| *index == member) {
+            match output {
+                Output::Transfer { from, message, .. } => {
+                    let TransferMessage::Announce(said) = &**message else {
+                        panic!("{message:?}");
+                    };
+                    assert_eq!(
+                        (said.sender, *from),
+                        (NodeId::from_bytes([1; 16]), said.sender)
+                    );
+                    announced += 1;
+                }
+                Output::Heartbeat { numbers, sent_us } => {
+                    assert_eq!((numbers.settings, numbers.committed), (10, 7));
+                    assert!(*sent_us >= before.as_nanos() / 1_000);
+                }
+                _ => {}
+            }
+        }
+        assert!(announced > 0, "member {member} heard of no session");
+    }
+    assert!(network.others.iter().all(|(index, _)| *index != 0));
+}
+
+/// What is said of transfers comes to whom it is for, with who said it.
+#[test]
+fn words_of_transfers_pass_through_to_one_or_to_all() {
+    let mut network = Network::new(3, multicast);
+    (0..3).for_each(|index| network.start(index));
+    network.run(5 * SECOND);
+    network.others.clear();
+    let fetch = TransferMessage::Fetch(AssignmentId(Hash([1; 32])));
+    let close = TransferMessage::Close(SessionId([2; 4]));
+    let to = Some(NodeId::from_bytes([3; 16]));
+    for (to, message) in [(to, fetch.clone()), (None, close.clone())] {
+        let message = Box::new(message);
+        network.give(1, Input::Transfer { to, message });
+    }
+    network.run(HEARTBEAT);
+    let came = |to: usize, alone: bool, message: &TransferMessage| {
+        let expected = Output::Transfer {
+            from: NodeId::from_bytes([2; 16]),
+            alone,
+            message: Box::new(message.clone()),
+        };
+        network.others.contains(&(to, expected))
+    };
+    assert!(came(2, true, &fetch) && !came(0, true, &fetch));
+    assert!(came(0, false, &close) && came(2, false, &close));
+}
+
+fn announcement(sender: NodeId) -> Announcement {
+    Announcement {
+        assignment: AssignmentId(Hash([1; 32])),
+        name: "shop".to_owned(),
+        group: None,
+        epoch: bellwether_types::Epoch {
+            counter: 1,
+            leader: sender,
+        },
+        sender,
+        incarnation: Incarnation(1),
+        salt: [1; 16],
+        key: SegmentKey::from_bytes([7; 32]).id(),
+        head_len: 100,
+        data_len: 100,
+        block_len: 1_024,
+        symbol_len: 1_024,
+        blocks_per_repair: 1,
+        repairs: 0,
+        repair_start: 0,
+        rate: 1,
+        ask: Ask::All,
+        nack: NackTime::Block,
+        spread_ms: 1,
+        encrypted: false,
+        participants: 2,
+    }
 }
 
 /// Where there is no multicast, one address is enough to find everybody.

@@ -9,7 +9,7 @@ use rustix::net::sockopt;
 use tokio::io::Interest;
 
 use crate::channel::Via;
-use crate::interface::Interface;
+use crate::interface::{Interface, InterfaceChoice};
 use crate::settings::{ChannelSettings, OpenError};
 use crate::socket::{UdpPort, scoped};
 
@@ -19,6 +19,8 @@ use crate::socket::{UdpPort, scoped};
 /// came. All frames of a batch are equally long but for the last.
 #[derive(Debug)]
 pub struct FrameChannel {
+    choice: InterfaceChoice,
+    hops: u32,
     interface: Interface,
     ipv6: bool,
     own: FramePort,
@@ -60,6 +62,8 @@ const BATCHES: usize = 8;
 const BATCH_LEN_MAX: usize = 65_535;
 /// No datagram carries more, whatever the interface.
 const DATAGRAM_LEN_MAX: usize = 65_507;
+/// Errors of receiving in a row; more are none of the network's.
+const ERRORS_MAX: u32 = 16;
 /// Headers of IP and UDP.
 const HEADERS_IPV4: u32 = 20 + 8;
 const HEADERS_IPV6: u32 = 40 + 8;
@@ -75,6 +79,8 @@ impl FrameChannel {
         let own = FramePort::new(own)?;
         Ok(Self {
             buffer: own.buffer()?,
+            choice: settings.interface.clone(),
+            hops: settings.hops,
             interface,
             ipv6,
             own,
@@ -83,6 +89,28 @@ impl FrameChannel {
             metas: vec![RecvMeta::default(); BATCHES],
             turn: 0,
         })
+    }
+
+    /// The interface may be another one under its name: sends and listens there from now on.
+    ///
+    /// # Errors
+    /// As long as the interface is not there, or cannot be used.
+    pub fn look_again(&mut self) -> Result<(), OpenError> {
+        let interface = Interface::find(&self.choice)?;
+        if interface == self.interface {
+            return Ok(());
+        }
+        self.own
+            .port
+            .multicast_by(&interface, self.ipv6, self.hops)?;
+        let is_another = interface.index != self.interface.index;
+        self.interface = interface;
+        if is_another {
+            for group in std::mem::take(&mut self.groups).into_keys() {
+                self.join(group)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where others reach this node's data socket alone.
@@ -246,6 +274,7 @@ impl FramePort {
         let socket = self.port.socket();
         let mut slices: Vec<IoSliceMut<'_>> =
             buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+        let mut errors = 0;
         loop {
             ready!(socket.poll_recv_ready(context))?;
             let received = socket.try_io(Interest::READABLE, || {
@@ -253,6 +282,8 @@ impl FramePort {
             });
             match received {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // An interface that went, a host that refuses: told once, and nobody's fault here.
+                Err(_) if errors < ERRORS_MAX => errors += 1,
                 other => return Poll::Ready(other),
             }
         }

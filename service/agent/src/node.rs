@@ -183,6 +183,7 @@ impl Node {
                 connections: sample.connections,
             },
             holdings: Vec::new(),
+            data_port: None,
         })
     }
 
@@ -385,8 +386,11 @@ impl Role for Node {
                 channel: data,
             } => self.join(group, data, channel),
             Output::Quit { group } => self.quit(&group, channel),
-            // Nobody to send it to yet; `reported` is in the log.
-            Output::Report(_) => {}
+            // Nobody to tell it to yet; `reported` is in the log.
+            Output::Report(_)
+            | Output::Reign(_)
+            | Output::Transfer { .. }
+            | Output::Heartbeat { .. } => {}
             Output::Told(event) => self.tell(&event),
         }
         self.network = channel.counters();

@@ -134,6 +134,7 @@ impl Process for Member {
             formats: Default::default(),
             resources: Default::default(),
             holdings: Vec::new(),
+            data_port: None,
         };
         let watches = birth.segment.len() <= WATCHED_BY_ALL_MAX as usize;
         let member = Self {
@@ -276,7 +277,11 @@ impl Member {
             },
             segment::Output::Report(report) => Output::Told(fact_of(&report)),
             segment::Output::Told(event) => return told(event, forged),
-            segment::Output::Join { .. } | segment::Output::Quit { .. } => return None,
+            segment::Output::Join { .. }
+            | segment::Output::Quit { .. }
+            | segment::Output::Reign(_)
+            | segment::Output::Transfer { .. }
+            | segment::Output::Heartbeat { .. } => return None,
         })
     }
 

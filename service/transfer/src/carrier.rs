@@ -2,37 +2,37 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bellwether_machine::{Machine, Outbox};
 use bellwether_multicast::sender::{self, Burst, To};
 use bellwether_multicast::{Geometry, Input, Outcome, Output, Station, receiver};
 use bellwether_net::{Alarm, FrameChannel, Via, now};
-use bellwether_types::{Epoch, NodeId};
-use bellwether_wire::control::{ControlMessage, DatagramSeal, Introduction, Sender};
-use bellwether_wire::frame::{FRAME_OVERHEAD, FrameHeader, FrameKey, FrameSource, SessionId};
+use bellwether_types::{Epoch, Name, NodeId};
+use bellwether_wire::control::KeyRing;
+use bellwether_wire::frame::{FRAME_OVERHEAD, FrameHeader, FrameKey, SessionId};
 use bellwether_wire::transfer::{Announcement, AssignmentId, TransferMessage};
 use tokio::sync::mpsc;
 
 use crate::batch::{Batch, Batches};
 use crate::content::{Content, Proof};
+use crate::shelf::Shelf;
 use crate::spool::Spool;
 
-/// What carries out what a station decides, in a group without elections: whoever sends leads.
+/// What carries out what a station decides: frames, spools, proofs. How messages travel is its user's business.
 ///
 /// One task reads, decides and sends; what takes long (codes, hashes, the disk's durability) is done on threads, whose
 /// results come back as inputs.
 pub(crate) struct Carrier {
-    own: Sender,
     station: Station,
     channel: FrameChannel,
     alarm: Alarm,
-    seal: DatagramSeal,
-    group: SocketAddr,
+    keys: KeyRing,
     /// Where what is received goes; who only sends has no such place.
-    out: Option<PathBuf>,
-    reign: Option<Epoch>,
+    shelf: Option<Shelf>,
+    /// The data channels of content groups, and the one for all.
+    groups: BTreeMap<Option<Name>, SocketAddr>,
+    /// Where nodes take frames.
     peers: BTreeMap<NodeId, SocketAddr>,
     contents: BTreeMap<AssignmentId, Arc<Content>>,
     /// What this node sends.
@@ -41,8 +41,8 @@ pub(crate) struct Carrier {
     listens: BTreeMap<SessionId, FrameKey>,
     /// Repair symbols that were made.
     codes: BTreeMap<(SessionId, u32), Vec<u8>>,
-    /// What waits until the system takes more: messages go before frames, which fill every queue there is.
-    messages: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// What waits until the system takes more: datagrams of the user go before frames, which fill every queue there is.
+    datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
     bursts: VecDeque<(SessionId, Burst)>,
     inputs: VecDeque<Input>,
     batches: Batches,
@@ -55,18 +55,22 @@ pub(crate) struct Carrier {
 /// What a carrier's user is told.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A node spoke for the first time.
-    Met(NodeId),
+    /// This is to be said.
+    Say(To, TransferMessage),
+    /// Something came that is no frame.
+    Datagram(SocketAddr, Via, Vec<u8>),
+    /// This session is to be announced in heartbeats from now on, or no longer.
+    Carry(SessionId, Option<Box<Announcement>>),
     /// Something is announced that this node is to have.
     Began(Box<Announcement>),
     /// It is here, proved and durable.
     Complete(AssignmentId),
     /// It will not come; why.
-    Failed(String),
+    Failed(AssignmentId, String),
     /// A session of another node is over.
     Closed,
-    /// A session of this node is over.
-    Ended(Outcome),
+    /// A session for many of this node is over.
+    Ended(AssignmentId, Epoch, Outcome),
     /// For whoever looks after the network.
     Note(String),
 }
@@ -83,38 +87,36 @@ struct Opening {
     key: FrameKey,
     encrypted: bool,
     target: To,
+    group: Option<Name>,
+    epoch: Epoch,
 }
 
 /// Nodes that are remembered: more have no business here.
 const PEERS_MAX: usize = 8_192;
-/// Messages that may wait; more are lost, as they are on a network that takes none.
-const MESSAGES_MAX: usize = 4_096;
+/// Datagrams that may wait; more are lost, as they are on a network that takes none.
+const DATAGRAMS_MAX: usize = 4_096;
 
 impl Carrier {
     pub(crate) fn new(
-        own: Sender,
         station: Station,
         channel: FrameChannel,
-        seal: DatagramSeal,
-        group: SocketAddr,
-        out: Option<PathBuf>,
+        keys: KeyRing,
+        shelf: Option<Shelf>,
     ) -> io::Result<Self> {
         let (done, results) = mpsc::unbounded_channel();
         Ok(Self {
-            own,
             station,
             channel,
             alarm: Alarm::new()?,
-            seal,
-            group,
-            out,
-            reign: None,
+            keys,
+            shelf,
+            groups: BTreeMap::new(),
             peers: BTreeMap::new(),
             contents: BTreeMap::new(),
             openings: BTreeMap::new(),
             listens: BTreeMap::new(),
             codes: BTreeMap::new(),
-            messages: VecDeque::new(),
+            datagrams: VecDeque::new(),
             bursts: VecDeque::new(),
             inputs: VecDeque::new(),
             batches: Batches::default(),
@@ -125,14 +127,32 @@ impl Carrier {
         })
     }
 
-    /// This start of this node.
-    pub(crate) const fn incarnation(&self) -> u64 {
-        self.own.incarnation.0
+    pub(crate) const fn station(&self) -> &Station {
+        &self.station
     }
 
-    /// The longest frame that the way to an address takes.
-    pub(crate) fn frame_len_max(&self, to: SocketAddr) -> io::Result<usize> {
-        self.channel.frame_len_max(to)
+    pub(crate) const fn channel_mut(&mut self) -> &mut FrameChannel {
+        &mut self.channel
+    }
+
+    pub(crate) const fn shelf(&self) -> Option<&Shelf> {
+        self.shelf.as_ref()
+    }
+
+    /// The data channels from now on.
+    pub(crate) fn set_groups(&mut self, groups: BTreeMap<Option<Name>, SocketAddr>) {
+        self.groups = groups;
+    }
+
+    /// Where nodes take frames from now on.
+    pub(crate) fn set_peers(&mut self, peers: BTreeMap<NodeId, SocketAddr>) {
+        self.peers = peers;
+    }
+
+    /// A node takes frames here. Is it a new one?
+    pub(crate) fn meet(&mut self, node: NodeId, address: SocketAddr) -> bool {
+        let has_room = self.peers.len() < PEERS_MAX || self.peers.contains_key(&node);
+        has_room && self.peers.insert(node, address).is_none()
     }
 
     pub(crate) fn address(&self, node: NodeId) -> Option<SocketAddr> {
@@ -148,18 +168,23 @@ impl Carrier {
         self.contents.insert(assignment, Arc::new(content));
     }
 
+    /// Holds it no longer.
+    pub(crate) fn forget(&mut self, assignment: AssignmentId) {
+        self.give(Input::Forget(assignment));
+        self.settle();
+        self.contents.remove(&assignment);
+    }
+
     /// Tells the station something.
     pub(crate) fn give(&mut self, input: Input) {
-        if let Input::Reign(reign) = &input {
-            self.reign = *reign;
-        }
         self.inputs.push_back(input);
     }
 
-    /// Asks who listens.
-    pub(crate) fn call(&mut self) {
-        let hello = ControlMessage::Introduction(Introduction::Hello);
-        self.say(To::Group, &hello);
+    /// Sends a datagram of the user's as soon as the system takes it.
+    pub(crate) fn post(&mut self, to: SocketAddr, datagram: Vec<u8>) {
+        if self.datagrams.len() < DATAGRAMS_MAX {
+            self.datagrams.push_back((to, datagram));
+        }
     }
 
     /// Goes on until something happened that somebody may want to know. Nothing is lost if the waiting is given up.
@@ -172,8 +197,7 @@ impl Carrier {
             // While frames wait for the link, more would only wait behind them, and be missed and asked for meanwhile.
             let wake_at = self.station.wake_at().filter(|_| self.bursts.is_empty());
             self.alarm.set(wake_at)?;
-            let mut heard = Vec::new();
-            let is_waiting = !(self.messages.is_empty() && self.bursts.is_empty());
+            let is_waiting = !(self.datagrams.is_empty() && self.bursts.is_empty());
             tokio::select! {
                 rung = self.alarm.ring() => {
                     rung?;
@@ -189,19 +213,18 @@ impl Carrier {
                         Some(first) if FrameHeader::begins_with(*first) => {
                             self.batches.take(bytes, &self.listens);
                         }
-                        // Whatever is not sealed with the key has no effect.
-                        _ => heard.extend(self.seal.open(bytes).ok().map(|opened| (source, via, opened))),
+                        _ => {
+                            let event = Event::Datagram(source, via, bytes.to_vec());
+                            self.events.push_back(event);
+                        }
                     });
                 }
-            }
-            for (source, via, opened) in heard {
-                self.hear(opened.from, source, via, opened.message);
             }
         }
     }
 
     /// Everything that is known goes in, until nothing more comes of it.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let mut outbox = Outbox::new();
         loop {
             let batch = self.batches.pop();
@@ -225,7 +248,7 @@ impl Carrier {
             }
             self.batches.give_back(batch);
         }
-        if self.send_messages() {
+        if self.send_datagrams() {
             self.send_bursts();
         }
     }
@@ -239,42 +262,6 @@ impl Carrier {
                 self.inputs.push_back(Input::Sender(session, input));
             }
             Done::Encoded(session, _, Err(error)) => self.cannot_read(session, &error),
-        }
-    }
-
-    fn hear(&mut self, from: NodeId, source: SocketAddr, via: Via, message: ControlMessage) {
-        let has_room = self.peers.len() < PEERS_MAX || self.peers.contains_key(&from);
-        if has_room && self.peers.insert(from, source).is_none() {
-            self.events.push_back(Event::Met(from));
-        }
-        match message {
-            ControlMessage::Transfer(message) => {
-                if let TransferMessage::Announce(announcement) = &*message {
-                    self.obey(from, announcement);
-                }
-                self.inputs.push_back(Input::Message {
-                    from,
-                    alone: via == Via::Unicast,
-                    message: *message,
-                });
-            }
-            // Who was asked by all answers alone, and who was answered is content.
-            ControlMessage::Introduction(Introduction::Hello) if via == Via::Multicast => {
-                self.say(
-                    To::Node(from),
-                    &ControlMessage::Introduction(Introduction::Hello),
-                );
-            }
-            _ => {}
-        }
-    }
-
-    /// There are no elections here: who announces with a higher epoch leads those that receive. Who only sends follows
-    /// nobody, so that several may send at once.
-    fn obey(&mut self, from: NodeId, announcement: &Announcement) {
-        let epoch = announcement.epoch;
-        if self.out.is_some() && epoch.leader == from && Some(epoch) > self.reign {
-            self.give(Input::Reign(Some(epoch)));
         }
     }
 
@@ -309,19 +296,15 @@ impl Carrier {
             geometry: sender.job().geometry,
             encrypted: announcement.encrypted,
             target: sender.target(),
+            group: announcement.group.clone(),
+            epoch: announcement.epoch,
             key,
         };
         self.openings.insert(session, opening);
     }
 
     fn key_of(&self, announcement: &Announcement) -> Option<FrameKey> {
-        let source = FrameSource {
-            key: announcement.key,
-            node: announcement.sender,
-            incarnation: announcement.incarnation,
-            salt: announcement.salt,
-        };
-        FrameKey::new(self.seal.keys(), &source)
+        FrameKey::new(&self.keys, &announcement.source())
     }
 
     fn send(&mut self, session: SessionId, output: sender::Output) {
@@ -344,23 +327,29 @@ impl Carrier {
             }
             sender::Output::Forget { block } => drop(self.codes.remove(&(session, block))),
             sender::Output::Ended(outcome) => {
-                self.openings.remove(&session);
                 self.codes.retain(|(of, _), _| *of != session);
                 self.bursts.retain(|(of, _)| *of != session);
-                self.events.push_back(Event::Ended(outcome));
+                // Who is served alone is somebody else's participant.
+                if let Some(opening) = self.openings.remove(&session)
+                    && opening.target == To::Group
+                {
+                    let event = Event::Ended(opening.assignment, opening.epoch, outcome);
+                    self.events.push_back(event);
+                }
             }
-            // There are no heartbeats for it to ride in.
-            sender::Output::Carry(_) => {}
+            sender::Output::Carry(announcement) => {
+                self.events.push_back(Event::Carry(session, announcement));
+            }
         }
     }
 
-    /// Sends messages; whether none is left.
-    fn send_messages(&mut self) -> bool {
-        while let Some((to, datagram)) = self.messages.front() {
+    /// Sends datagrams; whether none is left.
+    fn send_datagrams(&mut self) -> bool {
+        while let Some((to, datagram)) = self.datagrams.front() {
             match self.channel.send(*to, datagram, datagram.len()) {
                 Ok(false) => return false,
                 // What the network does not take is lost as on the way.
-                Ok(true) | Err(_) => drop(self.messages.pop_front()),
+                Ok(true) | Err(_) => drop(self.datagrams.pop_front()),
             }
         }
         true
@@ -392,7 +381,7 @@ impl Carrier {
             channel,
             peers,
             frames,
-            group,
+            groups,
             ..
         } = self;
         let opening = openings.get(&session);
@@ -402,7 +391,7 @@ impl Carrier {
         };
         let to = match opening.target {
             To::Node(node) => peers.get(&node).copied(),
-            To::Segment | To::Group => Some(*group),
+            To::Segment | To::Group => groups.get(&opening.group).copied(),
         };
         let Some(to) = to else {
             return Ok(None);
@@ -455,16 +444,13 @@ impl Carrier {
     }
 
     fn listen(&mut self, announcement: Box<Announcement>) {
-        let Some(out) = &self.out else {
+        let Some(shelf) = &self.shelf else {
             return;
         };
         let assignment = announcement.assignment;
         if let Entry::Vacant(vacant) = self.contents.entry(assignment) {
-            match Spool::open(out, assignment) {
-                Ok(spool) => {
-                    let parcel = OnceLock::new();
-                    vacant.insert(Arc::new(Content::Received { spool, parcel }));
-                }
+            match shelf.open(assignment, announcement.head_len) {
+                Ok(content) => drop(vacant.insert(Arc::new(content))),
                 Err(error) => return self.inputs.push_back(broken(assignment, &error)),
             }
         }
@@ -484,7 +470,7 @@ impl Carrier {
         let (Some(geometry), Some(content)) = (geometry, content) else {
             match output {
                 O::Send { to, message } => self.tell(To::Node(to), message),
-                O::Failed(why) => self.events.push_back(Event::Failed(why)),
+                O::Failed(why) => self.events.push_back(Event::Failed(assignment, why)),
                 _ => {}
             }
             return;
@@ -543,7 +529,7 @@ impl Carrier {
                 self.wrote(assignment, forgotten);
             }
             O::Complete => self.events.push_back(Event::Complete(assignment)),
-            O::Failed(why) => self.events.push_back(Event::Failed(why)),
+            O::Failed(why) => self.events.push_back(Event::Failed(assignment, why)),
             O::Told(event) => self.events.push_back(Event::Note(format!("{event:?}"))),
             // The station tells its senders; frames go on coming to one socket for all.
             O::Available(_) | O::Quit => {}
@@ -565,25 +551,7 @@ impl Carrier {
     }
 
     fn tell(&mut self, to: To, message: TransferMessage) {
-        self.say(to, &ControlMessage::Transfer(Box::new(message)));
-    }
-
-    /// Says something as soon as the system takes it.
-    fn say(&mut self, to: To, message: &ControlMessage) {
-        let (node, address) = match to {
-            To::Node(node) => (Some(node), self.peers.get(&node).copied()),
-            To::Segment | To::Group => (None, Some(self.group)),
-        };
-        let Some(address) = address.filter(|_| node != Some(self.own.node)) else {
-            return;
-        };
-        match self.seal.seal(node, message) {
-            Ok(datagram) if self.messages.len() < MESSAGES_MAX => {
-                self.messages.push_back((address, datagram));
-            }
-            Ok(_) => {}
-            Err(error) => self.events.push_back(Event::Note(error.to_string())),
-        }
+        self.events.push_back(Event::Say(to, message));
     }
 }
 

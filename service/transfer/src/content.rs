@@ -1,6 +1,7 @@
 use std::io;
 use std::sync::OnceLock;
 
+use bellwether_content::assignment::{self, Blocks, Trust};
 use bellwether_multicast::receiver::Prove;
 use bellwether_multicast::{ErasureCode, Geometry, Part, Place, ReedSolomon};
 use bellwether_types::Hash;
@@ -22,9 +23,27 @@ pub(crate) enum Content {
     /// They come, or came, from others.
     Received {
         spool: Spool,
-        /// Known once the head is proved.
-        parcel: OnceLock<Parcel>,
+        kind: Kind,
+        /// Once the head is proved.
+        known: OnceLock<Known>,
     },
+}
+
+/// What travels.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    /// Files, by a head of their own.
+    Parcel,
+    /// An assignment, signed by one of these.
+    Assignment(Trust),
+}
+
+/// What a head says.
+#[derive(Debug, Clone)]
+pub(crate) enum Known {
+    Parcel(Parcel),
+    /// The hashes of the blocks of its data file.
+    Assignment(Blocks),
 }
 
 /// What came of a proof.
@@ -46,7 +65,21 @@ impl Content {
     pub(crate) fn parcel(&self) -> Option<&Parcel> {
         match self {
             Self::Sent { parcel, .. } => Some(parcel),
-            Self::Received { parcel, .. } => parcel.get(),
+            Self::Received { known, .. } => match known.get() {
+                Some(Known::Parcel(parcel)) => Some(parcel),
+                _ => None,
+            },
+        }
+    }
+
+    /// What a block of the data file must hash to.
+    fn hash(&self, block: u32) -> Option<&Hash> {
+        match self {
+            Self::Received { known, .. } => match known.get()? {
+                Known::Parcel(parcel) => parcel.hash(block),
+                Known::Assignment(blocks) => blocks.0.get(block as usize),
+            },
+            Self::Sent { parcel, .. } => parcel.hash(block),
         }
     }
 
@@ -137,24 +170,21 @@ impl Content {
                 if Parcel::id(&bytes) != assignment {
                     return Ok(Proof::Fails);
                 }
-                match Parcel::decode(&bytes, geometry.data_len()) {
-                    Ok(parcel) if parcel.block_len == geometry.block_len() => {
-                        if let Self::Received { parcel: known, .. } = self {
-                            known.get_or_init(|| parcel);
-                        }
-                        Ok(Proof::Holds)
+                let Self::Received { kind, known, .. } = self else {
+                    return Ok(Proof::Holds);
+                };
+                Ok(match read_head(kind, &bytes, geometry) {
+                    Ok(head) => {
+                        known.get_or_init(|| head);
+                        Proof::Holds
                     }
-                    Ok(_) => Ok(Proof::Useless(
-                        "it is cut otherwise than it says".to_owned(),
-                    )),
-                    Err(error) => Ok(Proof::Useless(error.to_string())),
-                }
+                    Err(why) => Proof::Useless(why),
+                })
             }
             Prove::Block(block) => {
                 self.read(geometry.block(block), &mut bytes)?;
                 let number = block.checked_sub(geometry.head_blocks());
-                let parcel = self.parcel();
-                let hash = number.and_then(|number| parcel?.hash(number));
+                let hash = number.and_then(|number| self.hash(number));
                 Ok(match hash == Some(&Hash::of(&bytes)) {
                     true => Proof::Holds,
                     false => Proof::Fails,
@@ -162,4 +192,30 @@ impl Content {
             }
         }
     }
+}
+
+/// What a head says, if it fits what was announced; why it is of no use otherwise.
+fn read_head(kind: &Kind, head: &[u8], geometry: &Geometry) -> Result<Known, String> {
+    let (known, block_len, data_len) = match kind {
+        Kind::Parcel => {
+            let parcel =
+                Parcel::decode(head, geometry.data_len()).map_err(|error| error.to_string())?;
+            let (block_len, data_len) = (parcel.block_len, parcel.data_len());
+            (Known::Parcel(parcel), block_len, data_len)
+        }
+        Kind::Assignment(trust) => {
+            let outline = assignment::outline(head, trust)
+                .map_err(|error| format!("the assignment {error}"))?;
+            let data_len = outline.header.data_len;
+            let block_len = u32::try_from(assignment::block_len(data_len)).unwrap_or(u32::MAX);
+            if outline.head_len != head.len() as u64 {
+                return Err("something stands between its head and its data file".to_owned());
+            }
+            (Known::Assignment(outline.blocks), block_len, data_len)
+        }
+    };
+    if block_len != geometry.block_len() || data_len != geometry.data_len() {
+        return Err("it is cut otherwise than it says".to_owned());
+    }
+    Ok(known)
 }

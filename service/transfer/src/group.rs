@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bellwether_machine::Random;
@@ -10,8 +9,14 @@ use bellwether_net::{ChannelSettings, Everyone, FrameChannel, InterfaceChoice, O
 use bellwether_types::{Hash, Incarnation, Name, NodeId};
 use bellwether_wire::control::{DatagramSeal, KeyRing, SegmentKey, Sender};
 
+use crate::alone::Alone;
 use crate::carrier::Carrier;
+use crate::shelf::Shelf;
 use crate::source::SourceError;
+
+/// Headers of Ethernet (with its checksum), IP and UDP.
+pub(crate) const OVERHEAD_IPV4: u16 = 18 + 20 + 8;
+pub(crate) const OVERHEAD_IPV6: u16 = 18 + 40 + 8;
 
 /// Which group a node takes part in, and as whom.
 #[derive(Debug)]
@@ -85,11 +90,12 @@ impl GroupSettings {
         NodeId::from_bytes(id)
     }
 
-    pub(crate) fn carrier(
+    /// Takes part in the group: receives to `shelf`, if there is one.
+    pub(crate) fn join(
         self,
         sending: Settings,
-        out: Option<PathBuf>,
-    ) -> Result<Carrier, TransferError> {
+        shelf: Option<Shelf>,
+    ) -> Result<Alone, TransferError> {
         let channel = FrameChannel::open(&ChannelSettings {
             interface: self.interface,
             port: 0,
@@ -119,9 +125,11 @@ impl GroupSettings {
         let random = Random::new(u64::from_ne_bytes(seed));
         let station = Station::new(own, sending, receiver::Settings::default(), random);
         let segment = "multicast".parse().expect("a name");
+        let keys = KeyRing::new(self.key.clone());
         let seal = DatagramSeal::new(segment, sender, KeyRing::new(self.key));
-        Carrier::new(sender, station, channel, seal, self.group, out)
-            .map_err(TransferError::io("set a timer"))
+        let carrier = Carrier::new(station, channel, keys, shelf)
+            .map_err(TransferError::io("set a timer"))?;
+        Ok(Alone::new(carrier, seal, sender, self.group))
     }
 }
 
@@ -137,7 +145,7 @@ pub(crate) fn missing(expected: &[Name], came: &BTreeSet<NodeId>) -> String {
     }
 }
 
-fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())? {
         len if len == N => Ok(bytes),

@@ -1,5 +1,4 @@
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bellwether_multicast::{Input, Settings};
@@ -8,10 +7,10 @@ use bellwether_types::Time;
 use bellwether_wire::transfer::AssignmentId;
 use tokio::time::timeout;
 
+use crate::alone::Heard;
 use crate::carrier::{Carrier, Event};
-use crate::content::Content;
 use crate::group::{GroupSettings, TransferError};
-use crate::spool::Spool;
+use crate::shelf::Shelf;
 
 /// Something that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,18 +58,20 @@ pub async fn receive(
 ) -> Result<bool, TransferError> {
     let reach = |action: &str| format!("{action} {}", out.display());
     std::fs::create_dir_all(out).map_err(TransferError::io(&reach("create")))?;
-    let mut carrier = group.carrier(Settings::default(), Some(out.to_owned()))?;
-    for (assignment, bytes) in Spool::kept(out).map_err(TransferError::io(&reach("read")))? {
-        let spool = Spool::open(out, assignment).map_err(TransferError::io(&reach("read")))?;
-        let parcel = OnceLock::new();
-        carrier.add(assignment, Content::Received { spool, parcel });
-        carrier.give(Input::Kept { assignment, bytes });
+    let shelf = Shelf::parcels(out);
+    let kept = shelf.kept().map_err(TransferError::io(&reach("read")))?;
+    let mut alone = group.join(Settings::default(), Some(shelf.clone()))?;
+    for (assignment, bytes) in kept {
+        let content = shelf.open(assignment, 0);
+        let content = content.map_err(TransferError::io(&reach("read")))?;
+        alone.carrier.add(assignment, content);
+        alone.carrier.give(Input::Kept { assignment, bytes });
     }
     tell(Receiving::Listening);
     let mut began: Option<Time> = None;
     let mut is_done = false;
     loop {
-        let next = carrier.next();
+        let next = alone.next();
         let event = match is_done && once {
             false => next.await,
             true => match timeout(LINGER, next).await {
@@ -79,6 +80,9 @@ pub async fn receive(
             },
         };
         let event = event.map_err(TransferError::io("use the network any longer"))?;
+        let Heard::Event(event) = event else {
+            continue;
+        };
         match event {
             Event::Began(announcement) => {
                 began.get_or_insert_with(now);
@@ -91,7 +95,7 @@ pub async fn receive(
                 let took = began
                     .take()
                     .map_or(Duration::ZERO, |began| now().since(began));
-                match place(&carrier, assignment, out, took) {
+                match place(&alone.carrier, assignment, out, took) {
                     Ok(Some(received)) => tell(Receiving::Received(received)),
                     Ok(None) => continue,
                     // It stays in its spool, and the next start tries again.
@@ -109,7 +113,7 @@ pub async fn receive(
                 }
                 is_done = true;
             }
-            Event::Failed(why) => {
+            Event::Failed(_, why) => {
                 tell(Receiving::Failed(why));
                 if once {
                     return Ok(false);
@@ -117,7 +121,7 @@ pub async fn receive(
             }
             Event::Closed if is_done && once => return Ok(true),
             Event::Note(note) => tell(Receiving::Note(note)),
-            Event::Closed | Event::Met(_) | Event::Ended(_) => {}
+            _ => {}
         }
     }
 }

@@ -10,9 +10,10 @@ use bellwether_wire::frame::FRAME_OVERHEAD;
 use bellwether_wire::transfer::Ask;
 use tokio::time::{Instant, sleep_until};
 
-use crate::carrier::{Carrier, Event};
+use crate::alone::{Alone, Heard};
+use crate::carrier::Event;
 use crate::content::Content;
-use crate::group::{GroupSettings, TransferError, missing};
+use crate::group::{GroupSettings, OVERHEAD_IPV4, OVERHEAD_IPV6, TransferError, missing};
 use crate::parcel::Parcel;
 use crate::source::Source;
 
@@ -89,10 +90,6 @@ pub struct Delivery {
 
 /// From one call for receivers to the next.
 const CALL_EVERY: Duration = Duration::from_millis(20);
-/// Headers of Ethernet (with its checksum), IP and UDP.
-const OVERHEAD_IPV4: u16 = 18 + 20 + 8;
-const OVERHEAD_IPV6: u16 = 18 + 40 + 8;
-
 /// Sends files to all receivers of a group, and says what became of each.
 pub async fn send(
     group: GroupSettings,
@@ -119,8 +116,10 @@ pub async fn send(
         ..Settings::default()
     };
     let own = GroupSettings::node(&group.name);
-    let mut carrier = group.carrier(station, None)?;
-    let frame_len = carrier
+    let mut alone = group.join(station, None)?;
+    let frame_len = alone
+        .carrier
+        .channel_mut()
         .frame_len_max(address)
         .map_err(TransferError::io("find the way to the group"))?;
     let symbol_len = u16::try_from(frame_len - FRAME_OVERHEAD).unwrap_or(SYMBOL_LEN_MAX);
@@ -131,7 +130,7 @@ pub async fn send(
         symbol_len.min(SYMBOL_LEN_MAX) & !1,
     );
     let geometry = geometry.map_err(|error| TransferError::Unfit(error.to_string()))?;
-    let receivers = call(&mut carrier, own, address, &settings, tell).await?;
+    let receivers = call(&mut alone, own, address, &settings, tell).await?;
 
     let name = settings.files[0].file_name().unwrap_or_default();
     let began = now();
@@ -139,6 +138,8 @@ pub async fn send(
         bytes,
         receivers: receivers.len(),
     });
+    let incarnation = alone.incarnation();
+    let carrier = &mut alone.carrier;
     carrier.add(
         assignment,
         Content::Sent {
@@ -148,7 +149,7 @@ pub async fn send(
         },
     );
     let epoch = Epoch {
-        counter: carrier.incarnation(),
+        counter: incarnation,
         leader: own,
     };
     carrier.give(Input::Reign(Some(epoch)));
@@ -169,13 +170,13 @@ pub async fn send(
         way: Way::Group,
     })));
     let outcome = loop {
-        let event = carrier
+        let heard = alone
             .next()
             .await
             .map_err(TransferError::io("use the network any longer"))?;
-        match event {
-            Event::Ended(outcome) => break outcome,
-            Event::Note(note) => tell(Sending::Note(note)),
+        match heard {
+            Heard::Event(Event::Ended(_, _, outcome)) => break outcome,
+            Heard::Event(Event::Note(note)) => tell(Sending::Note(note)),
             _ => {}
         }
     };
@@ -189,9 +190,9 @@ pub async fn send(
         receiver: names
             .get(node)
             .map_or_else(|| node.to_string(), ToString::to_string),
-        address: carrier.address(*node),
+        address: alone.carrier.address(*node),
         complete: *fate == Fate::Complete,
-        fate: told(fate),
+        fate: fate.to_string(),
     });
     let deliveries: Vec<Delivery> = deliveries.collect();
     let complete = deliveries
@@ -211,11 +212,11 @@ pub async fn send(
 }
 
 /// Longer symbols would let a repair block have few of them.
-const SYMBOL_LEN_MAX: u16 = 8_948;
+pub(crate) const SYMBOL_LEN_MAX: u16 = 8_948;
 
 /// Waits for receivers: those that are named, or as many as are expected, or whoever comes in time.
 async fn call(
-    carrier: &mut Carrier,
+    alone: &mut Alone,
     own: NodeId,
     group: SocketAddr,
     settings: &SendSettings,
@@ -231,14 +232,14 @@ async fn call(
     let mut next_call = Instant::now();
     while expected.is_none_or(|expected| came.len() < expected) && Instant::now() < end {
         if Instant::now() >= next_call {
-            carrier.call();
+            alone.call();
             next_call = Instant::now() + CALL_EVERY;
         }
         let event = tokio::select! {
-            event = carrier.next() => event.map_err(TransferError::io("use the network"))?,
+            event = alone.next() => event.map_err(TransferError::io("use the network"))?,
             () = sleep_until(next_call.min(end)) => continue,
         };
-        if let Event::Met(node) = event
+        if let Heard::Met(node) = event
             && node != own
             && (named.is_empty() || named.contains(&node))
             && came.insert(node)
@@ -256,16 +257,5 @@ async fn call(
             missing: missing(&settings.members, &came),
         }),
         _ => Ok(came),
-    }
-}
-
-fn told(fate: &Fate) -> String {
-    match fate {
-        Fate::Complete => "complete".to_owned(),
-        Fate::Failed(why) => format!("failed: {why}"),
-        Fate::Silent => "silent: it answered nothing".to_owned(),
-        Fate::Stuck { lacking } => format!("stuck: it lacks {lacking} pieces and got no further"),
-        Fate::LeftBehind => "left behind: it was too slow".to_owned(),
-        Fate::Departed => "departed".to_owned(),
     }
 }

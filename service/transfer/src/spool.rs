@@ -13,25 +13,42 @@ use crate::parcel::Parcel;
 /// Where the bytes of one transfer wait until all of them are proved: files that nothing else reads.
 ///
 /// ```text
-/// OUT/.bellwether/ID/head      the head
-/// OUT/.bellwether/ID/data      the data, at its places; holes are what has not come
-/// OUT/.bellwether/ID/repairs   repair symbols, each at the place of its number
-/// OUT/.bellwether/ID/kept      what came, for the next start
+/// SPOOLS/ID/head      the head, where it is apart
+/// SPOOLS/ID/data      the data, at its places; holes are what has not come. The head before it, where they are together
+/// SPOOLS/ID/repairs   repair symbols, each at the place of its number
+/// SPOOLS/ID/kept      what came, for the next start
 /// ```
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
     head: File,
     data: File,
-    repairs: File,
+    /// Where the data begins in its file.
+    data_at: u64,
+    /// Nothing is repaired in what is whole.
+    repairs: Option<File>,
 }
 
-const FOLDER: &str = ".bellwether";
+/// How head and data lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Layout {
+    /// In a file each.
+    Apart,
+    /// In one, the head first.
+    Together {
+        /// Its length.
+        head_len: u64,
+    },
+}
 
 impl Spool {
     /// The spool of a transfer, made if it is not there.
-    pub(crate) fn open(out: &Path, assignment: AssignmentId) -> io::Result<Self> {
-        let folder = out.join(FOLDER).join(assignment.0.to_string());
+    pub(crate) fn open(
+        spools: &Path,
+        assignment: AssignmentId,
+        layout: Layout,
+    ) -> io::Result<Self> {
+        let folder = spools.join(assignment.0.to_string());
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -41,18 +58,35 @@ impl Spool {
             options.read(true).write(true).create(true).truncate(false);
             options.mode(0o600).open(folder.join(name))
         };
+        let data = open("data")?;
+        let (head, data_at) = match layout {
+            Layout::Apart => (open("head")?, 0),
+            Layout::Together { head_len } => (data.try_clone()?, head_len),
+        };
         Ok(Self {
-            head: open("head")?,
-            data: open("data")?,
-            repairs: open("repairs")?,
+            head,
+            data,
+            data_at,
+            repairs: Some(open("repairs")?),
             folder,
         })
     }
 
+    /// A file with head and data that is whole already.
+    pub(crate) fn of_whole(file: File, head_len: u64) -> io::Result<Self> {
+        Ok(Self {
+            folder: PathBuf::new(),
+            head: file.try_clone()?,
+            data: file,
+            data_at: head_len,
+            repairs: None,
+        })
+    }
+
     /// Transfers of which something was kept, and what.
-    pub(crate) fn kept(out: &Path) -> io::Result<Vec<(AssignmentId, Vec<u8>)>> {
+    pub(crate) fn kept(spools: &Path) -> io::Result<Vec<(AssignmentId, Vec<u8>)>> {
         let mut kept = Vec::new();
-        let entries = match fs::read_dir(out.join(FOLDER)) {
+        let entries = match fs::read_dir(spools) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(kept),
             entries => entries?,
         };
@@ -77,11 +111,13 @@ impl Spool {
     }
 
     pub(crate) fn write(&self, part: Part, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.part(part).write_all_at(bytes, offset)
+        let (file, start) = self.part(part);
+        file.write_all_at(bytes, start + offset)
     }
 
     pub(crate) fn read(&self, part: Part, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.part(part).read_exact_at(bytes, offset)
+        let (file, start) = self.part(part);
+        file.read_exact_at(bytes, start + offset)
     }
 
     pub(crate) fn write_repair(
@@ -91,7 +127,7 @@ impl Spool {
         repair: u16,
         bytes: &[u8],
     ) -> io::Result<()> {
-        self.repairs
+        self.repairs()?
             .write_all_at(bytes, place_of_repair(geometry, block, repair))
     }
 
@@ -102,13 +138,17 @@ impl Spool {
         repair: u16,
     ) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; geometry.symbol_len().into()];
-        self.repairs
+        self.repairs()?
             .read_exact_at(&mut bytes, place_of_repair(geometry, block, repair))?;
         Ok(bytes)
     }
 
     pub(crate) fn forget_repairs(&self) -> io::Result<()> {
-        self.repairs.set_len(0)
+        self.repairs.as_ref().map_or(Ok(()), |file| file.set_len(0))
+    }
+
+    fn repairs(&self) -> io::Result<&File> {
+        Ok(self.repairs.as_ref().ok_or(io::ErrorKind::NotFound)?)
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -140,6 +180,16 @@ impl Spool {
         fs::remove_dir_all(&self.folder)
     }
 
+    /// Puts an assignment that is whole where it stays, durably; then the spool goes. What neighbours still want is read
+    /// from the open file.
+    pub(crate) fn settle(&self, path: &Path) -> io::Result<()> {
+        fs::rename(self.folder.join("data"), path)?;
+        if let Some(above) = path.parent() {
+            File::open(above)?.sync_all()?;
+        }
+        fs::remove_dir_all(&self.folder)
+    }
+
     fn copy(&self, offset: u64, len: u64, to: &Path) -> io::Result<()> {
         let file = File::create(to)?;
         let mut piece = vec![0; usize::try_from(len.min(1 << 20)).expect("at most a mebibyte")];
@@ -153,10 +203,11 @@ impl Spool {
         Ok(())
     }
 
-    fn part(&self, part: Part) -> &File {
+    /// The file of a part, and where in it the part begins.
+    const fn part(&self, part: Part) -> (&File, u64) {
         match part {
-            Part::Head => &self.head,
-            Part::Data => &self.data,
+            Part::Head => (&self.head, 0),
+            Part::Data => (&self.data, self.data_at),
         }
     }
 }

@@ -93,6 +93,26 @@ pub struct Opened<R> {
     pub data: DataReader<R>,
 }
 
+/// What proves the data file of an assignment, whether or not its commands can be read here: all that a node needs to
+/// store and pass on what is sealed for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// What it says.
+    pub header: Header,
+    /// The hashes of the blocks of its data file.
+    pub blocks: Blocks,
+    /// Bytes before the data file.
+    pub head_len: u64,
+}
+
+/// Reads and proves everything before the data file, but for what only the key of its group opens.
+///
+/// # Errors
+/// See [`OpenError`]; no byte of the data file has been read.
+pub fn outline<R: Read>(input: R, trust: &Trust) -> Result<Outline, OpenError> {
+    read_head(input, trust).map(|head| head.outline)
+}
+
 /// Reads and proves everything before the data file.
 ///
 /// # Errors
@@ -102,6 +122,30 @@ pub fn open<R: Read>(
     trust: &Trust,
     key: Option<&ContentKey>,
 ) -> Result<Opened<R>, OpenError> {
+    let SealedHead {
+        outline: Outline { header, blocks, .. },
+        sent,
+    } = read_head(&mut input, trust)?;
+    let body = open_body(&header, sent, key)?;
+    let opener = match (header.encryption, key) {
+        (None, _) => None,
+        (Some(_), None) => return Err(OpenError::KeyNeeded),
+        (Some(encryption), Some(key)) => Some(key.opener(&encryption.salt, DATA_PURPOSE)),
+    };
+    Ok(Opened {
+        body,
+        data: DataReader::new(input, &header, blocks, opener),
+        header,
+    })
+}
+
+/// Everything before the data file, proved; the commands as they were sent.
+struct SealedHead {
+    outline: Outline,
+    sent: Vec<u8>,
+}
+
+fn read_head<R: Read>(mut input: R, trust: &Trust) -> Result<SealedHead, OpenError> {
     let mut fixed = [0; 8];
     exact(&mut input, &mut fixed, "header")?;
     if fixed[..4] != MAGIC {
@@ -144,16 +188,20 @@ pub fn open<R: Read>(
     if header.data_len > 0 && Hash::of(&block_list) != header.blocks_hash {
         return Err(OpenError::BlockList);
     }
-    let body = open_body(&header, sent, key)?;
-    let opener = match (header.encryption, key) {
-        (None, _) => None,
-        (Some(_), None) => return Err(OpenError::KeyNeeded),
-        (Some(encryption), Some(key)) => Some(key.opener(&encryption.salt, DATA_PURPOSE)),
-    };
-    Ok(Opened {
-        body,
-        data: DataReader::new(input, &header, Blocks::decode(&block_list), opener),
-        header,
+    let trailer_len = if sent.is_empty() { 0 } else { trailer.0.len() };
+    let head_len = fixed.len()
+        + header_bytes.len()
+        + block_list.len()
+        + sent.len()
+        + trailer_len
+        + sealed.len();
+    Ok(SealedHead {
+        outline: Outline {
+            header,
+            blocks: Blocks::decode(&block_list),
+            head_len: head_len as u64,
+        },
+        sent,
     })
 }
 

@@ -212,6 +212,20 @@ fn encrypted_content_and_names_are_not_to_be_seen() {
             .any(|window| window == needle)
     };
     assert!(!contains(b"secret"));
+
+    // Who has no key can still prove and pass on every byte of it.
+    let outline = assignment::outline(parts[0].as_slice(), &Trust::Anyone).unwrap();
+    let (_, data) = parts[0].split_at(outline.head_len as usize);
+    assert_eq!(data.len() as u64, outline.header.data_len);
+    let blocks = data.chunks(assignment::block_len(data.len() as u64));
+    assert!(
+        blocks
+            .map(bellwether_types::Hash::of)
+            .eq(outline.blocks.0.iter().copied())
+    );
+    let mut changed = parts[0].clone();
+    changed[outline.head_len as usize - 1] ^= 1;
+    assignment::outline(changed.as_slice(), &Trust::Anyone).unwrap_err();
 }
 
 /// DELTA-10.

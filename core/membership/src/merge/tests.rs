@@ -34,6 +34,7 @@ fn record(number: u8, incarnation: u64, port: u16) -> Value {
         holdings: Vec::new(),
         nonce: 0,
         joined: 1,
+        data_port: None,
     }))
 }
 

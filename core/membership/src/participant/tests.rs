@@ -48,6 +48,7 @@ fn record(number: u8) -> Record {
         holdings: Vec::new(),
         nonce: u64::from(number),
         joined: 1,
+        data_port: None,
     }
 }
 

@@ -36,6 +36,7 @@ fn record(number: u8, name_len: usize) -> Record {
         holdings: Vec::new(),
         nonce: u64::MAX,
         joined: 1,
+        data_port: None,
     }
 }
 

@@ -151,6 +151,7 @@ pub(crate) fn measured(number: usize) -> Measured {
             connections: 120,
         },
         holdings: Vec::new(),
+        data_port: None,
     }
 }
 
@@ -357,7 +358,7 @@ impl Network {
                 if !node.alive || !node.leads || node.epoch.map(|e| e.counter) != Some(epoch.0) {
                     return;
                 }
-                let carried = minicbor::to_vec(node.carried).unwrap();
+                let carried = minicbor::to_vec(&node.carried).unwrap();
                 let control = node.control;
                 for to in 0..self.nodes.len() {
                     if to != leader && self.listens(&self.nodes[to], control) {

@@ -294,6 +294,19 @@ impl Receiver {
         self.store.as_ref().map(Store::geometry)
     }
 
+    /// How an assignment is cut of which a receiver kept these bytes.
+    pub fn geometry_of(kept: &[u8]) -> Option<Geometry> {
+        Store::from_bytes(kept).map(|store| *store.geometry())
+    }
+
+    /// Why it gave up, if it did.
+    pub fn failure(&self) -> Option<&str> {
+        match &self.progress {
+            Progress::Failed(why) => Some(why),
+            _ => None,
+        }
+    }
+
     /// Is it there, proved and durable?
     pub fn is_complete(&self) -> bool {
         self.progress == Progress::Complete
@@ -424,6 +437,19 @@ impl Receiver {
                 store.recut(geometry);
                 self.sessions.clear();
                 out.push(Output::Recut(geometry));
+            }
+        }
+        if announcement.sender == announcement.epoch.leader {
+            // What earlier leaders had open, this one goes on with.
+            let is_earlier = |session: &Session| {
+                let known = &session.announcement;
+                known.sender == known.epoch.leader && known.epoch < announcement.epoch
+            };
+            let earlier = self.sessions.iter().filter(|session| is_earlier(session));
+            let earlier: Vec<SessionId> = earlier.map(Session::id).collect();
+            for id in earlier {
+                self.forget_timers(id);
+                self.sessions.retain(|session| session.id() != id);
             }
         }
         if self.sessions.len() == SESSIONS_MAX {
@@ -1010,6 +1036,11 @@ impl Receiver {
     }
 
     fn divert(&mut self, now: Time, mut sources: Vec<NodeId>, out: &mut Outbox<Output>) {
+        if let Progress::Failed(_) = self.progress {
+            // Other sources are a new chance.
+            self.progress = Progress::Receiving;
+            self.proofs_failed = 0;
+        }
         if sources.is_empty() || self.progress != Progress::Receiving {
             return;
         }

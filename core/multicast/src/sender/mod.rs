@@ -80,6 +80,8 @@ pub enum Input {
     Ceiling(u64),
     /// End the session.
     Stop,
+    /// Somebody else leads, who goes on with it: end without a word.
+    Deposed,
 }
 
 /// What a sender wants done.
@@ -258,6 +260,17 @@ impl Sender {
         }
     }
 
+    /// How far each participant is, as far as it said: what became of it, and the symbols that it lacks.
+    pub fn progress(&self) -> impl Iterator<Item = (NodeId, Option<&Fate>, u64)> {
+        self.participants.all().map(|(node, participant)| {
+            let fate = match participant.standing() {
+                Standing::Over(fate) => Some(fate),
+                _ => None,
+            };
+            (node, fate, participant.lacking())
+        })
+    }
+
     /// The one who is served, in a session of one.
     pub fn served(&self) -> Option<NodeId> {
         match self.target() {
@@ -296,13 +309,14 @@ impl Machine for Sender {
                 self.rate.set_ceiling(ceiling);
                 self.pacer.set_rate(self.rate.rate());
             }
-            Input::Stop => return self.end(out),
+            Input::Stop => return self.end(true, out),
+            Input::Deposed => return self.end(false, out),
         }
         while let Some(timer) = self.deadlines.pop_due(now) {
             self.run(now, timer, out);
         }
         if self.is_enough() {
-            return self.end(out);
+            return self.end(true, out);
         }
         if self.phase == Phase::Sending {
             self.send(now, out);
@@ -336,8 +350,12 @@ impl Sender {
     fn announce(&mut self, now: Time, out: &mut Outbox<Output>) {
         let announcement = Box::new(self.announcement.clone());
         if self.settings.carry && self.job.way != Way::Single {
-            out.push(Output::Carry(Some(announcement)));
-            return;
+            if self.announced == ANNOUNCED_FIRST {
+                out.push(Output::Carry(Some(announcement.clone())));
+            } else if self.announced >= self.settings.announce_every {
+                // From here on heartbeats say it often enough.
+                return;
+            }
         }
         let to = self.served().map_or(To::Segment, To::Node);
         out.push(Output::Send {
@@ -714,15 +732,16 @@ impl Sender {
         }
     }
 
-    fn end(&mut self, out: &mut Outbox<Output>) {
+    fn end(&mut self, is_over: bool, out: &mut Outbox<Output>) {
         if self.settings.carry {
             out.push(Output::Carry(None));
         }
-        let to = self.target();
-        out.push(Output::Send {
-            to,
-            message: TransferMessage::Close(self.announcement.session()),
-        });
+        if is_over {
+            out.push(Output::Send {
+                to: self.target(),
+                message: TransferMessage::Close(self.announcement.session()),
+            });
+        }
         let quorum = match self.settings.finish {
             Finish::All { quorum } | Finish::Quorum(quorum) => quorum,
         };

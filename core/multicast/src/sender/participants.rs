@@ -90,7 +90,8 @@ impl Participants {
 
     pub(super) fn join(&mut self, node: NodeId) {
         let participant = self.0.entry(node).or_default();
-        if participant.standing == Standing::Over(Fate::Departed) {
+        // Who was taken for gone is back.
+        if let Standing::Over(Fate::Departed | Fate::Silent) = participant.standing {
             *participant = Participant::default();
         }
     }
@@ -102,13 +103,16 @@ impl Participants {
             .count()
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = (NodeId, &Participant)> {
+        self.0
+            .iter()
+            .map(|(node, participant)| (*node, participant))
+    }
+
     /// Those who are waited for.
     pub(super) fn pending(&self) -> impl Iterator<Item = (NodeId, &Participant)> {
-        let all = self
-            .0
-            .iter()
-            .map(|(node, participant)| (*node, participant));
-        all.filter(|(_, participant)| !matches!(participant.standing, Standing::Over(_)))
+        self.all()
+            .filter(|(_, participant)| !matches!(participant.standing, Standing::Over(_)))
     }
 
     /// Do so few lose so much that the rest should not wait for them?

@@ -91,6 +91,12 @@ impl SegmentKey {
     }
 }
 
+impl Clone for SegmentKey {
+    fn clone(&self) -> Self {
+        Self::from_bytes(self.secret.0)
+    }
+}
+
 impl FromStr for SegmentKey {
     type Err = ParseKeyError;
 

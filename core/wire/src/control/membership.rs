@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 use super::bitmap::Bitmap;
 use super::entry::{Key, StateVersion};
 use super::record::{Formats, Record};
+use crate::transfer::Announcement;
 
 /// What registration, reports and merges say.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
@@ -128,8 +129,8 @@ pub struct Ask {
     pub held: Option<StateVersion>,
 }
 
-/// What rides in each LeaderAlive for membership: the last report in short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Encode, Decode)]
+/// What rides in each LeaderAlive (ELECT-33): the last report in short, and what whoever missed something learns by it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Encode, Decode)]
 pub struct Carried {
     /// The sequence of the state last reported in this reign; `None` before the first report.
     #[n(0)]
@@ -146,6 +147,28 @@ pub struct Carried {
     /// The control channel, unless it is the configured one: members of several channels follow their leader to its.
     #[n(4)]
     pub control: Option<SocketAddr>,
+    /// Sessions that the leader has open (MCTP-06); they take turns if there are more than
+    /// [`Carried::ANNOUNCEMENTS_LEN_MAX`] bytes of them.
+    #[n(5)]
+    #[cbor(default)]
+    pub announcements: Vec<Announcement>,
+    /// The number of the newest settings that the leader knows of.
+    #[n(6)]
+    #[cbor(default)]
+    pub settings: u64,
+    /// The number of the newest order to commit or to roll back that the leader knows of.
+    #[n(7)]
+    #[cbor(default)]
+    pub committed: u64,
+    /// The leader's steady clock when it sent this, in microseconds.
+    #[n(8)]
+    #[cbor(default)]
+    pub sent_us: u64,
+}
+
+impl Carried {
+    /// Bytes of encoded announcements in one heartbeat: with them it still travels in one packet.
+    pub const ANNOUNCEMENTS_LEN_MAX: usize = 640;
 }
 
 /// The leader moves the control channel.

@@ -43,6 +43,9 @@ pub struct Record {
     /// The sequence of the segment state that this incarnation was first in; the leader fills it in.
     #[n(11)]
     pub joined: u64,
+    /// The UDP port, at the same address, where it takes frames; `None` if it takes none.
+    #[n(12)]
+    pub data_port: Option<u16>,
 }
 
 /// The ranges of formats that a program can read.

@@ -1,0 +1,318 @@
+//! What a leader brings to others, over changes of members and of leaders.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+
+use bellwether_content::assignment;
+use bellwether_multicast::sender;
+use bellwether_multicast::{Fate, Geometry, Input, Job, Outcome, Way};
+use bellwether_types::{Epoch, Name, NodeId};
+use bellwether_wire::frame::FRAME_OVERHEAD;
+use bellwether_wire::transfer::{Announcement, Ask, AssignmentId};
+use tokio::sync::oneshot;
+
+use super::{Order, Roster, Told, Transfers};
+use crate::send::SYMBOL_LEN_MAX;
+
+/// An assignment that is to come to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Its file, or nothing if it lies with the others already.
+    pub at: Whereabouts,
+    /// What it is called, for people.
+    pub name: String,
+    /// The content group that is to have it; all members if there is none.
+    pub group: Option<Name>,
+    /// Of those, whose answer is waited for; all if nobody is named.
+    pub members: BTreeSet<NodeId>,
+}
+
+/// Where an assignment is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// In a file that lies anywhere: a copy of it is kept.
+    File(PathBuf),
+    /// With the others, under its id.
+    Shelf(AssignmentId),
+}
+
+/// Why an assignment is not offered.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// Somebody else leads, or nobody.
+    #[error("this node does not lead its segment")]
+    NotLeading,
+    /// No such group.
+    #[error("the segment has no group {0}")]
+    NoGroup(Name),
+    /// The file does not serve.
+    #[error("the assignment cannot be used: {0}")]
+    File(io::Error),
+    /// It cannot be cut.
+    #[error("the assignment cannot be sent: {0}")]
+    Unfit(String),
+}
+
+/// An offer that is open.
+#[derive(Debug)]
+pub(super) struct Open {
+    group: Option<Name>,
+    members: BTreeSet<NodeId>,
+    /// The reign in which it is sent.
+    epoch: Epoch,
+}
+
+/// Outcomes and names that are remembered.
+const OUTCOMES_MAX: usize = 64;
+
+impl<T: FnMut(Told)> Transfers<T> {
+    /// A file is proved and copied on a thread; then the offer comes once more.
+    pub(super) fn take_offer(
+        &mut self,
+        offer: Offer,
+        tell: oneshot::Sender<Result<AssignmentId, OfferError>>,
+    ) {
+        match &offer.at {
+            Whereabouts::Shelf(assignment) => {
+                let _ = tell.send(self.offer(*assignment, &offer));
+            }
+            Whereabouts::File(path) => {
+                let (path, shelf, orders) = (path.clone(), self.shelf.clone(), self.orders.clone());
+                tokio::task::spawn_blocking(move || match shelf.adopt(&path) {
+                    Err(error) => drop(tell.send(Err(OfferError::File(error)))),
+                    Ok(assignment) => {
+                        let at = Whereabouts::Shelf(assignment);
+                        let _ = orders.send(Order::Offer(Offer { at, ..offer }, tell));
+                    }
+                });
+            }
+        }
+    }
+
+    fn offer(
+        &mut self,
+        assignment: AssignmentId,
+        offer: &Offer,
+    ) -> Result<AssignmentId, OfferError> {
+        let epoch = self.leads().ok_or(OfferError::NotLeading)?;
+        if let Some(group) = &offer.group
+            && !self.roster.groups.contains_key(group)
+        {
+            return Err(OfferError::NoGroup(group.clone()));
+        }
+        self.have(assignment).map_err(OfferError::File)?;
+        if !offer.name.is_empty() {
+            self.names.insert(assignment, offer.name.clone());
+        }
+        self.outcomes.remove(&assignment);
+        let open = Open {
+            group: offer.group.clone(),
+            members: offer.members.clone(),
+            epoch,
+        };
+        self.send(assignment, open);
+        Ok(assignment)
+    }
+
+    /// An assignment lies here whole.
+    pub(super) fn have(&mut self, assignment: AssignmentId) -> io::Result<()> {
+        let known = self.carrier.station().receiver(assignment);
+        if known.is_some_and(|receiver| receiver.is_complete()) {
+            return Ok(());
+        }
+        let (content, outline) = self.shelf.take(assignment)?;
+        let geometry = match self.geometry(assignment) {
+            Some(geometry) => geometry,
+            None => {
+                let data_len = outline.header.data_len;
+                let block_len = u32::try_from(assignment::block_len(data_len));
+                let symbol_len = self.symbol_len();
+                Geometry::suited(
+                    outline.head_len,
+                    data_len,
+                    block_len.unwrap_or(u32::MAX),
+                    symbol_len,
+                )
+                .map_err(|error| io::Error::other(error.to_string()))?
+            }
+        };
+        self.carrier.add(assignment, content);
+        self.carrier.give(Input::Have {
+            assignment,
+            geometry,
+        });
+        self.carrier.settle();
+        Ok(())
+    }
+
+    /// What a frame carries on this network.
+    fn symbol_len(&mut self) -> u16 {
+        let to = self.everyone;
+        let peer = || self.roster.members.values().flatten().next().copied();
+        let len = to
+            .or_else(peer)
+            .and_then(|to| self.carrier.channel_mut().frame_len_max(to).ok());
+        let len = len
+            .unwrap_or(FRAME_LEN_USUAL)
+            .saturating_sub(FRAME_OVERHEAD);
+        u16::try_from(len).unwrap_or(u16::MAX).min(SYMBOL_LEN_MAX) & !1
+    }
+
+    fn send(&mut self, assignment: AssignmentId, open: Open) {
+        let Some(geometry) = self.geometry(assignment) else {
+            return;
+        };
+        let way = match self.everyone {
+            Some(_) => Way::Group,
+            None => Way::Chain,
+        };
+        let mut participants = self.roster.audience(open.group.as_ref());
+        if !open.members.is_empty() {
+            participants.retain(|node| open.members.contains(node));
+        }
+        participants.remove(&self.own);
+        let job = Job {
+            assignment,
+            name: self.names.get(&assignment).cloned().unwrap_or_default(),
+            group: open.group.clone(),
+            epoch: open.epoch,
+            geometry,
+            participants,
+            ask: Ask::All,
+            is_new: false,
+            // What is here whole or in part is known from its receiver.
+            is_available: false,
+            way,
+        };
+        self.offers.insert(assignment, open);
+        self.carrier.give(Input::Send(Box::new(job)));
+    }
+
+    /// Who comes to lead goes on with what earlier leaders did not bring to an end, itself among them.
+    pub(super) fn succeed(&mut self) {
+        let Some(epoch) = self.leads() else {
+            return;
+        };
+        // The machine ends what it sent in earlier reigns before it sends anew.
+        self.carrier.settle();
+        let unfinished = self.carrier.station().unfinished();
+        let unfinished = unfinished.map(|session| (session.assignment, session.clone()));
+        let unfinished: Vec<(AssignmentId, Announcement)> = unfinished.collect();
+        for (assignment, session) in unfinished {
+            if !session.name.is_empty() {
+                self.names.insert(assignment, session.name);
+            }
+            self.offers.entry(assignment).or_insert_with(|| Open {
+                group: session.group,
+                members: BTreeSet::new(),
+                epoch,
+            });
+        }
+        let mut open = std::mem::take(&mut self.offers);
+        while let Some((assignment, offer)) = open.pop_first() {
+            self.send(assignment, Open { epoch, ..offer });
+        }
+        self.tend();
+    }
+
+    /// An offer whose session ended while its reign lasts is over; otherwise whoever leads next goes on with it.
+    pub(super) fn conclude(&mut self, assignment: AssignmentId, epoch: Epoch, outcome: &Outcome) {
+        let open = self.offers.get(&assignment);
+        let is_of_this = open.is_some_and(|open| open.epoch == epoch);
+        if !is_of_this || self.reign != Some(epoch) {
+            return;
+        }
+        self.offers.remove(&assignment);
+        if self.outcomes.len() >= OUTCOMES_MAX {
+            self.outcomes.pop_first();
+        }
+        self.outcomes.insert(assignment, outcome.clone());
+    }
+
+    /// Members who came are to have what is sent, and nobody waits for those who went.
+    pub(super) fn follow_roster(&mut self, before: &Roster) {
+        let assignments: Vec<AssignmentId> = self.offers.keys().copied().collect();
+        for assignment in assignments {
+            let Some(open) = self.offers.get(&assignment) else {
+                continue;
+            };
+            let group = open.group.as_ref();
+            let (then, now) = (before.audience(group), self.roster.audience(group));
+            let is_meant = |node: &&NodeId| {
+                **node != self.own && (open.members.is_empty() || open.members.contains(*node))
+            };
+            let came: Vec<NodeId> = now.difference(&then).filter(is_meant).copied().collect();
+            let went: Vec<NodeId> = then.difference(&now).filter(is_meant).copied().collect();
+            for node in came {
+                self.say_to_senders(assignment, &sender::Input::Joined(node));
+            }
+            for node in went {
+                self.say_to_senders(assignment, &sender::Input::Departed(node));
+            }
+        }
+        self.tend();
+    }
+
+    /// A leader that lacks something of what it is to send fetches it from whoever may have it.
+    pub(super) fn tend(&mut self) {
+        if self.leads().is_none() {
+            return;
+        }
+        let station = self.carrier.station();
+        let lacking: Vec<AssignmentId> = self
+            .offers
+            .keys()
+            .filter(|assignment| {
+                let receiver = station.receiver(**assignment);
+                receiver.is_some_and(|one| !one.is_complete() && one.source().is_none())
+            })
+            .copied()
+            .collect();
+        for assignment in lacking {
+            let members = self.roster.members.keys();
+            let sources = members.filter(|node| **node != self.own);
+            self.carrier.give(Input::Fetch {
+                assignment,
+                sources: sources.copied().collect(),
+            });
+        }
+    }
+
+    /// Who has it, of those whom an offer is for.
+    pub(super) fn fates(&self, assignment: AssignmentId) -> Vec<(NodeId, Option<Fate>, u64)> {
+        let senders = self.carrier.station().senders();
+        let mut of_assignment = senders.filter(|(_, sender)| {
+            sender.job().assignment == assignment && sender.served().is_none()
+        });
+        if let Some((_, sender)) = of_assignment.next() {
+            let progress = sender.progress();
+            return progress
+                .map(|(node, fate, lacking)| (node, fate.cloned(), lacking))
+                .collect();
+        }
+        let outcome = self.outcomes.get(&assignment);
+        let fates = outcome.into_iter().flat_map(|outcome| &outcome.fates);
+        fates
+            .map(|(node, fate)| (*node, Some(fate.clone()), 0))
+            .collect()
+    }
+}
+
+/// An Ethernet's packet without headers of IPv4 and UDP.
+const FRAME_LEN_USUAL: usize = 1_472;
+
+impl Roster {
+    /// Members of a content group who are up, or all members.
+    fn audience(&self, group: Option<&Name>) -> BTreeSet<NodeId> {
+        let members = self.members.keys().copied();
+        match group {
+            None => members.collect(),
+            Some(group) => {
+                let places = self.groups.get(group).map(|(_, places)| places);
+                let is_in = |node: &NodeId| places.is_some_and(|places| places.contains(node));
+                members.filter(is_in).collect()
+            }
+        }
+    }
+}
