@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::desk::Desk;
 use crate::node::Order;
 use crate::status::Status;
+use crate::transfers::{GroupRequest, OfferRequest, TransferStatus};
 
 /// What an operator wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// To know how it stands.
@@ -28,6 +29,12 @@ pub enum Request {
     StepDown,
     /// The node to leave its segment, and the agent to end.
     Leave,
+    /// The leader to bring an assignment to others; the answer is its id.
+    Offer(OfferRequest),
+    /// To know how transfers stand.
+    Transfers,
+    /// The leader to set who belongs to a content group.
+    Group(GroupRequest),
 }
 
 /// A request as it is written.
@@ -42,6 +49,7 @@ struct Asked {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Reply {
     Status(Box<Status>),
+    Transfers(Vec<TransferStatus>),
     Done(String),
     Refused(String),
 }
@@ -51,6 +59,8 @@ pub(crate) enum Reply {
 pub enum Answer {
     /// How it stands.
     Status(Box<Status>),
+    /// How transfers stand.
+    Transfers(Vec<TransferStatus>),
     /// It is done; how, in a sentence.
     Done(String),
 }
@@ -82,7 +92,7 @@ pub enum AskError {
 }
 
 const SOCKET: &str = "admin.sock";
-const REQUEST_LEN_MAX: u64 = 1 << 10;
+const REQUEST_LEN_MAX: u64 = 64 << 10;
 const REPLY_LEN_MAX: u64 = 64 << 20;
 const ASKERS_MAX: u32 = 16;
 /// Stepping down and leaving may take an election.
@@ -114,6 +124,7 @@ pub fn ask(data: &Path, request: Request) -> Result<Answer, AskError> {
     };
     match exchange().map_err(silent)? {
         Reply::Status(status) => Ok(Answer::Status(status)),
+        Reply::Transfers(transfers) => Ok(Answer::Transfers(transfers)),
         Reply::Done(what) => Ok(Answer::Done(what)),
         Reply::Refused(why) => Err(AskError::Refused(why)),
     }
@@ -213,7 +224,7 @@ mod tests {
             let reply = said(line).await;
             assert!(reply.starts_with("{\"refused\":\"not a request"), "{reply}");
         }
-        let long: &'static [u8] = vec![b' '; 4_096].leak();
+        let long: &'static [u8] = vec![b' '; 100_000].leak();
         let reply = said(long).await;
         assert!(!reply.contains("done"), "{reply}");
     }

@@ -1,6 +1,5 @@
 //! What joins the segment's machine to this process: events in, outputs carried out.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +9,8 @@ use bellwether_election::{self as election, Explanation, Measures};
 use bellwether_membership::{self as membership, Measured};
 use bellwether_net::{Channel, Destination, Event, Everyone, NetworkChange, Role, now};
 use bellwether_segment::{self as segment, Input, Output, Segment};
-use bellwether_types::{Name, Time};
+use bellwether_transfer::{self as transfer, Told};
+use bellwether_types::Time;
 use bellwether_wire::control::{FormatRange, Formats, Resources, Sender};
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
@@ -22,6 +22,7 @@ use crate::record::{Days, Record, memory_to_text};
 use crate::settings::Settings;
 use crate::status::{self, Multicast, NodeStatus, StateVersion, Status};
 use crate::story::Story;
+use crate::transfers::{self, Transfers};
 
 /// What the machine's loop is told by other parts of the process.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) enum Order {
     Asked(Request, oneshot::Sender<Reply>),
     /// The process is to end in order.
     Leave,
+    /// Transfers have something to say.
+    Transfers(Told),
 }
 
 /// Why the node cannot go on.
@@ -73,7 +76,7 @@ pub(crate) struct Node {
     explanation: Option<Explanation>,
     leads: bool,
     control: Option<SocketAddr>,
-    groups: BTreeMap<Name, SocketAddr>,
+    transfers: Transfers,
     multicast: Multicast,
     interface_up: bool,
     step_down: Option<oneshot::Sender<Reply>>,
@@ -88,6 +91,7 @@ impl Node {
         sender: Sender,
         record: Record,
         signals: Arc<Signals>,
+        transfers: Transfers,
     ) -> Self {
         let multicast = match settings.is_unicast() {
             true => Multicast::Unused,
@@ -107,7 +111,7 @@ impl Node {
             explanation: None,
             leads: false,
             control: None,
-            groups: BTreeMap::new(),
+            transfers,
             multicast,
             interface_up: true,
             step_down: None,
@@ -183,7 +187,7 @@ impl Node {
                 connections: sample.connections,
             },
             holdings: Vec::new(),
-            data_port: None,
+            data_port: Some(self.transfers.data_port()),
         })
     }
 
@@ -218,6 +222,32 @@ impl Node {
                 self.leave.push(tell);
                 self.signals.leaving.notify_one();
                 Some(Input::Leave)
+            }
+            Request::Offer(offer) => {
+                self.transfers.offer(offer, tell, machine);
+                None
+            }
+            Request::Transfers => {
+                self.transfers.ask(tell, machine);
+                None
+            }
+            Request::Group(request) if machine.election().leads() => {
+                let reply = |done: &str| Reply::Done(done.to_owned());
+                match transfers::group(&request, machine) {
+                    Ok(input) => {
+                        let _ = tell.send(reply("the group is set, and goes into the next report"));
+                        Some(input)
+                    }
+                    Err(why) => {
+                        let _ = tell.send(Reply::Refused(why));
+                        None
+                    }
+                }
+            }
+            Request::Group(_) => {
+                let refused = "this node does not lead its segment".to_owned();
+                let _ = tell.send(Reply::Refused(refused));
+                None
             }
         }
     }
@@ -297,40 +327,11 @@ impl Node {
             Ok(()) => {
                 let former = self.control.replace(group);
                 // The configured channel is heard always: there, parts on different channels find each other.
-                let is_needed = |former: &SocketAddr| {
-                    *former == self.settings.group
-                        || self.groups.values().any(|group| group == former)
-                };
-                if let Some(former) = former.filter(|former| !is_needed(former)) {
+                if let Some(former) = former.filter(|former| *former != self.settings.group) {
                     channel.leave(former);
                 }
             }
             Err(error) => warn!(%group, "cannot follow the control channel: {error}"),
-        }
-    }
-
-    /// CHAN-05.
-    fn join(&mut self, group: Name, data: SocketAddr, channel: &mut Channel) {
-        self.quit(&group, channel);
-        match channel.join(data) {
-            Ok(()) => {
-                info!(channel = %data, "listening to the data channel of group {group}");
-                self.groups.insert(group, data);
-            }
-            Err(error) => {
-                warn!(channel = %data, "cannot listen to the data channel of group {group}: {error}")
-            }
-        }
-    }
-
-    /// CHAN-07.
-    fn quit(&mut self, group: &Name, channel: &mut Channel) {
-        if let Some(data) = self.groups.remove(group)
-            && self.control != Some(data)
-            && self.settings.group != data
-            && !self.groups.values().any(|other| *other == data)
-        {
-            channel.leave(data);
         }
     }
 }
@@ -341,6 +342,7 @@ impl Role for Node {
     type Error = NodeError;
 
     fn input(&mut self, event: Event<Order>, machine: &Segment) -> Option<Input> {
+        self.transfers.follow(machine);
         match event {
             Event::Datagram(datagram) => Some(Input::Datagram {
                 via: match datagram.via {
@@ -359,6 +361,7 @@ impl Role for Node {
                     NetworkChange::EchoLost => self.multicast = Multicast::Lost,
                     NetworkChange::EchoBack => self.multicast = Multicast::Works,
                 }
+                self.transfers.order(transfer::Order::NetworkChanged);
                 self.signals.changed.notify_one();
                 None
             }
@@ -367,6 +370,7 @@ impl Role for Node {
             }
             Event::Order(Order::Asked(request, tell)) => self.asked(request, tell, machine),
             Event::Order(Order::Leave) => Some(Input::Leave),
+            Event::Order(Order::Transfers(told)) => transfers::told(told),
         }
     }
 
@@ -381,16 +385,23 @@ impl Role for Node {
                 self.folder.replace(Kept::Membership, &to_hex(&bytes))?;
             }
             Output::Control(group) => self.move_control(group, channel),
-            Output::Join {
-                group,
-                channel: data,
-            } => self.join(group, data, channel),
-            Output::Quit { group } => self.quit(&group, channel),
+            // Transfers know from the segment's state where to listen.
+            Output::Join { group, channel } => {
+                info!(%channel, "this node belongs to group {group}");
+            }
+            Output::Quit { group } => info!("this node belongs to group {group} no longer"),
+            Output::Reign(reign) => self.transfers.order(transfer::Order::Reign(reign)),
+            Output::Transfer {
+                from,
+                alone,
+                message,
+            } => self.transfers.order(transfer::Order::Message {
+                from,
+                alone,
+                message,
+            }),
             // Nobody to tell it to yet; `reported` is in the log.
-            Output::Report(_)
-            | Output::Reign(_)
-            | Output::Transfer { .. }
-            | Output::Heartbeat { .. } => {}
+            Output::Report(_) | Output::Heartbeat { .. } => {}
             Output::Told(event) => self.tell(&event),
         }
         self.network = channel.counters();

@@ -7,6 +7,7 @@ use bellwether_election::Memory;
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_net::{Channel, OpenError, Role, drive, now};
 use bellwether_segment::{Input, Segment};
+use bellwether_transfer::TransferError;
 use bellwether_wire::control::{KeyRing, SegmentKey, Sender};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,6 +18,7 @@ use crate::measure::{self, Sampler};
 use crate::node::{Node, NodeError, Order, Signals, from_hex};
 use crate::record::{Record, parse_memory};
 use crate::settings::Settings;
+use crate::transfers::Transfers;
 use crate::{admin, http, log};
 
 /// How an agent ended.
@@ -37,6 +39,9 @@ pub enum RunError {
     /// Its network.
     #[error(transparent)]
     Network(#[from] OpenError),
+    /// What brings content to it.
+    #[error("transfers cannot begin")]
+    Transfers(#[from] TransferError),
     /// Its interface has no address that others could answer to.
     #[error(
         "interface {0} has no address that others could answer to: give it one, or name another interface"
@@ -54,7 +59,7 @@ pub enum RunError {
 }
 
 /// Orders that may wait; who has more waits.
-const ORDERS_MAX: usize = 64;
+const ORDERS_MAX: usize = 2_048;
 /// How long an ending agent waits for its last answers to be read.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -101,6 +106,8 @@ async fn live(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
         heartbeat_ms = settings.timing.heartbeat_ms(), "started"
     );
     let random = Random::new(u64::from_ne_bytes(random_bytes()));
+    let (orders, mut ordered) = mpsc::channel(ORDERS_MAX);
+    let transfers = Transfers::start(&settings, &sender, key.clone(), orders.clone())?;
     let mut machine = Segment::new(
         settings.segment(sender),
         KeyRing::new(key),
@@ -108,11 +115,17 @@ async fn live(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
         random,
     );
     let signals = Arc::new(Signals::default());
-    let (orders, mut ordered) = mpsc::channel(ORDERS_MAX);
     let interface = settings.channel.interface.clone();
     let sampler = Sampler::new(interface, address, settings.data.clone());
     let patience = settings.timing.silence() * 4;
-    let mut role = Node::new(folder, settings, sender, record, Arc::clone(&signals));
+    let mut role = Node::new(
+        folder,
+        settings,
+        sender,
+        record,
+        Arc::clone(&signals),
+        transfers,
+    );
     let mut outbox = Outbox::new();
     let start = Input::Start {
         membership: kept.membership,

@@ -33,6 +33,8 @@ pub struct Settings {
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) group: SocketAddr,
     pub(crate) channel: ChannelSettings,
+    /// The UDP port for frames.
+    data_port: u16,
     pub(crate) timing: Timing,
     pub(crate) elections: Elections,
     pub(crate) preference: u8,
@@ -113,6 +115,7 @@ struct Written {
 struct WrittenChannel {
     group: String,
     port: u16,
+    data_port: u16,
     hops: u8,
     peers: Vec<String>,
 }
@@ -245,6 +248,25 @@ impl Settings {
         }
     }
 
+    /// Its sockets for frames: what goes to all goes to the next port of the control channel's group.
+    pub(crate) fn data_channel(&self) -> ChannelSettings {
+        let everyone = match &self.channel.everyone {
+            Everyone::Group(group) => {
+                let port = group
+                    .port()
+                    .checked_add(1)
+                    .unwrap_or_else(|| group.port() - 1);
+                Everyone::Group(SocketAddr::new(group.ip(), port))
+            }
+            peers @ Everyone::Peers(_) => peers.clone(),
+        };
+        ChannelSettings {
+            port: self.data_port,
+            everyone,
+            ..self.channel.clone()
+        }
+    }
+
     /// Is everybody reached by unicast?
     pub(crate) const fn is_unicast(&self) -> bool {
         matches!(self.channel.everyone, Everyone::Peers(_))
@@ -345,6 +367,7 @@ impl Written {
                 metrics,
                 group,
                 channel,
+                data_port: self.channel.data_port,
                 timing,
                 elections,
                 preference,

@@ -1,10 +1,13 @@
 //! The node's agent: run it, and speak with one that runs.
 
+mod group;
 mod keygen;
 mod leave;
+mod offer;
 mod run;
 mod status;
 mod step_down;
+mod transfers;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,6 +26,9 @@ pub(crate) enum AgentCommand {
     Status(status::StatusCommand),
     StepDown(step_down::StepDown),
     Leave(leave::Leave),
+    Offer(offer::OfferCommand),
+    Transfers(transfers::TransfersCommand),
+    Group(group::GroupCommand),
     Keygen(keygen::Keygen),
 }
 
@@ -33,6 +39,9 @@ impl AgentCommand {
             Self::Status(command) => command.run(output),
             Self::StepDown(command) => command.run(output),
             Self::Leave(command) => command.run(output),
+            Self::Offer(command) => command.run(output),
+            Self::Transfers(command) => command.run(output),
+            Self::Group(command) => command.run(output),
             Self::Keygen(command) => command.run(output),
         }
     }
@@ -69,7 +78,7 @@ impl Running {
     fn order(&self, request: Request, output: &Output) -> Result<Exit, Failure> {
         match self.ask(request)? {
             Answer::Done(done) => output.report(&Done { done })?,
-            Answer::Status(_) => {
+            Answer::Status(_) | Answer::Transfers(_) => {
                 let error = "the agent gave another answer than was asked for";
                 return Err(Failure::new(Exit::Failed, error)
                     .hint("use a command of the agent's own release"));

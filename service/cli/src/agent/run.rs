@@ -132,7 +132,7 @@ impl From<RunError> for Failure {
                 Exit::of_io(source)
             }
             RunError::Folder(FolderError::Damaged { .. }) => Exit::Failed,
-            RunError::Network(_) | RunError::Unaddressed(_) => Exit::Usage,
+            RunError::Network(_) | RunError::Transfers(_) | RunError::Unaddressed(_) => Exit::Usage,
         };
         Self::new(exit, error)
     }

@@ -28,7 +28,12 @@ impl StatusCommand {
     pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
         match self.agent.ask(Request::Status)? {
             Answer::Status(status) => output.report(&Shown(*status))?,
-            Answer::Done(other) => return Err(Failure::new(Exit::Failed, other)),
+            other => {
+                return Err(Failure::new(
+                    Exit::Failed,
+                    format!("not a status: {other:?}"),
+                ));
+            }
         }
         Ok(Exit::Done)
     }
