@@ -109,6 +109,11 @@ impl Participants {
             .map(|(node, participant)| (*node, participant))
     }
 
+    /// Did each of them say something?
+    pub(super) fn are_heard(&self) -> bool {
+        self.0.values().all(|participant| participant.heard)
+    }
+
     /// Those who are waited for.
     pub(super) fn pending(&self) -> impl Iterator<Item = (NodeId, &Participant)> {
         self.all()
