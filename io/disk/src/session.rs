@@ -10,7 +10,7 @@ use crate::error::{During, SiteError};
 use crate::hook::HookRun;
 use crate::layout::{self, Durability, LIVE, LIVE_NEXT, LOCK, Layout, STATE};
 use crate::site::Site;
-use crate::state::{STATE_LEN_MAX, State, Switch};
+use crate::state::{Mandate, STATE_LEN_MAX, State, Switch};
 
 /// The largest manifest that is read: some 10 million entries.
 const MANIFEST_LEN_MAX: u64 = 2 << 30;
@@ -49,6 +49,9 @@ impl<'s, D: Disk> Session<'s, D> {
             switch_finished: None,
             _lock: lock,
         };
+        if session.state.removing {
+            session.finish_removal()?;
+        }
         if let Some(switch) = session.state.intent {
             session.finish_switch(switch)?;
             session.switch_finished = Some(switch);
@@ -94,12 +97,32 @@ impl<'s, D: Disk> Session<'s, D> {
         }
     }
 
+    /// Fails if a later order was carried out.
+    pub(crate) fn check_order(&self, by: Mandate) -> Result<(), SiteError> {
+        let state = &self.state;
+        if by.term < state.term {
+            return Err(SiteError::TermPassed {
+                given: by.term,
+                known: state.term,
+            });
+        }
+        if by.term == state.term && by.serial < state.ordered {
+            return Err(SiteError::SerialPassed {
+                given: by.serial,
+                known: state.ordered,
+            });
+        }
+        Ok(())
+    }
+
     /// Decides a switch: from here on it happens, whatever comes between.
-    pub(crate) fn decide(&mut self, switch: Switch) -> Result<(), SiteError> {
+    pub(crate) fn decide(&mut self, switch: Switch, by: Option<Mandate>) -> Result<(), SiteError> {
+        let before = self.state.clone();
         self.state.intent = Some(switch);
+        by.map(|by| self.state.obey(by));
         let saved = self.save();
         if saved.is_err() {
-            self.state.intent = None;
+            self.state = before;
         }
         saved
     }

@@ -59,6 +59,8 @@ pub struct Status {
     pub serial: Serial,
     /// The highest term of which a version was staged.
     pub term: Term,
+    /// The serial of the last order of that term that was carried out.
+    pub ordered: Serial,
     /// The versions that are held.
     pub releases: BTreeMap<VersionId, Release>,
 }
@@ -103,6 +105,7 @@ impl<D: Disk> Site<D> {
             unswept: state.unswept,
             serial: state.serial,
             term: state.term,
+            ordered: state.ordered,
             releases: state.releases,
         })
     }

@@ -11,6 +11,7 @@ use crate::layout::{self, Durability, Layout, PARTIAL};
 use crate::mend;
 use crate::session::Session;
 use crate::site::Site;
+use crate::state::Mandate;
 use crate::store::{Store, Wanted};
 use crate::tree::{self, Building, Survey};
 use crate::writer::Writer;
@@ -68,14 +69,16 @@ impl<'s, D: Disk> Staging<'s, D> {
             begun => begun?,
         };
         let state = &session.state;
-        if request.term < state.term {
-            return Err(SiteError::TermPassed {
-                given: request.term,
-                known: state.term,
-            });
-        }
         // Serial 0 is outside the order: carried by hand, held together by its base alone.
         let ordered = request.serial != Serial(0);
+        session.check_order(Mandate {
+            term: request.term,
+            serial: if ordered {
+                request.serial
+            } else {
+                state.ordered
+            },
+        })?;
         if ordered && request.term == state.term && request.serial < state.serial {
             return Err(SiteError::SerialPassed {
                 given: request.serial,

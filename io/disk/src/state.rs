@@ -17,6 +17,10 @@ pub(crate) struct State {
     pub(crate) term: Term,
     /// The serial of the last version that was staged.
     pub(crate) serial: Serial,
+    /// The serial of the last order of that term that was carried out.
+    pub(crate) ordered: Serial,
+    /// Whether all content is on its way out.
+    pub(crate) removing: bool,
     /// What the next commit makes live.
     pub(crate) staged: Option<VersionId>,
     /// A decided switch that may not have happened yet.
@@ -43,6 +47,15 @@ pub struct Release {
     pub deposed: Option<Timestamp>,
     /// Whether it is kept until unpinned.
     pub pinned: bool,
+}
+
+/// In whose name a site changes: an order of the control group, and its place in the order of the site and part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mandate {
+    /// The reign it was given in.
+    pub term: Term,
+    /// Its serial.
+    pub serial: Serial,
 }
 
 /// A change of what is live.
@@ -100,7 +113,7 @@ impl State {
         if serial != Serial(0) || term > self.term {
             self.serial = serial;
         }
-        self.term = term;
+        self.enter(term);
         if let Some(passed) = self
             .staged
             .replace(version)
@@ -118,6 +131,44 @@ impl State {
             pinned: false,
         });
         (release.serial, release.term) = (serial, term);
+    }
+
+    /// Records that an order was accepted; whether it had not been already.
+    pub(crate) fn obey(&mut self, by: Mandate) -> bool {
+        let before = (self.term, self.ordered);
+        self.enter(by.term);
+        self.ordered = by.serial;
+        before != (self.term, self.ordered)
+    }
+
+    fn enter(&mut self, term: Term) {
+        if term > self.term {
+            self.ordered = Serial(0);
+        }
+        self.term = term;
+    }
+
+    /// Forgets all content; what is known of the order of changes stays.
+    pub(crate) fn remove_all(&mut self) {
+        self.releases.clear();
+        self.history.clear();
+        self.staged = None;
+        (self.removing, self.unswept) = (true, true);
+    }
+
+    /// Forgets what is staged, if it is `version`, and that it is held, unless it ever was live or is pinned. Whether it
+    /// was staged.
+    pub(crate) fn unstage(&mut self, version: VersionId) -> bool {
+        if self.staged != Some(version) {
+            return false;
+        }
+        self.staged = None;
+        let release = self.releases.get(&version);
+        if release.is_some_and(|release| release.committed.is_none() && !release.pinned) {
+            self.releases.remove(&version);
+            self.unswept = true;
+        }
+        true
     }
 
     /// The latest version before the live one that is still held.
@@ -139,6 +190,12 @@ impl State {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
+        if self.ordered != Serial(0) {
+            writeln!(text, "ordered {}", self.ordered)?;
+        }
+        if self.removing {
+            writeln!(text, "removing")?;
+        }
         if let Some(version) = self.staged {
             writeln!(text, "staged {version}")?;
         }
@@ -190,6 +247,8 @@ impl State {
         match words[..] {
             ["term", term] => self.term = Term(term.parse().ok()?),
             ["serial", serial] => self.serial = Serial(serial.parse().ok()?),
+            ["ordered", serial] => self.ordered = Serial(serial.parse().ok()?),
+            ["removing"] => self.removing = true,
             ["staged", version] => self.staged = Some(version.parse().ok()?),
             ["intent", from, to, decided] => {
                 self.intent = Some(Switch {
@@ -293,7 +352,8 @@ mod tests {
         let mut state = state();
         assert_eq!(State::decode(&state.encode()), Ok(state.clone()));
         state.stage(version("d"), Serial(9), Term(2), at(-7));
-        state.unswept = true;
+        (state.unswept, state.removing) = (true, true);
+        state.ordered = Serial(12);
         state.intent = Some(Switch {
             from: None,
             to: version("d"),

@@ -11,7 +11,7 @@ use crate::hook::{Hook, HookRun};
 use crate::mend;
 use crate::session::Session;
 use crate::site::Site;
-use crate::state::Switch;
+use crate::state::{Mandate, Switch};
 use crate::store::Store;
 
 /// A switch that happened.
@@ -36,18 +36,24 @@ pub struct Decided<'s, D: Disk> {
 impl<D: Disk> Site<D> {
     /// Makes `version`, or what is staged, live.
     pub fn commit(&self, version: Option<VersionId>) -> Result<Switched, SiteError> {
-        self.decide_commit(version)?.switch()
+        self.decide_commit(version, None)?.switch()
     }
 
     /// Makes the version before the live one, or `to`, live.
     pub fn rollback(&self, to: Option<VersionId>) -> Result<Switched, SiteError> {
-        self.decide_rollback(to)?.switch()
+        self.decide_rollback(to, None)?.switch()
     }
 
     /// The first half of a commit, for a switch at an agreed instant: runs the hooks that may
-    /// still call it off, and puts the decision on disk.
-    pub fn decide_commit(&self, version: Option<VersionId>) -> Result<Decided<'_, D>, SiteError> {
+    /// still call it off, and puts the decision on disk. `by` is the order that it is done by, if it is by one; the same
+    /// one may be carried out again, and none that came before it.
+    pub fn decide_commit(
+        &self,
+        version: Option<VersionId>,
+        by: Option<Mandate>,
+    ) -> Result<Decided<'_, D>, SiteError> {
         let session = Session::begin(self, "commit")?;
+        by.map_or(Ok(()), |by| session.check_order(by))?;
         // A commit that was cut short, and is repeated, was finished just now.
         let finished = session.switch_finished.map(|switch| switch.to);
         let version = version
@@ -56,12 +62,17 @@ impl<D: Disk> Site<D> {
             .ok_or_else(|| SiteError::NothingStaged {
                 site: self.name().clone(),
             })?;
-        Decided::new(session, version)
+        Decided::new(session, version, by)
     }
 
     /// The first half of a rollback.
-    pub fn decide_rollback(&self, to: Option<VersionId>) -> Result<Decided<'_, D>, SiteError> {
+    pub fn decide_rollback(
+        &self,
+        to: Option<VersionId>,
+        by: Option<Mandate>,
+    ) -> Result<Decided<'_, D>, SiteError> {
         let session = Session::begin(self, "rollback")?;
+        by.map_or(Ok(()), |by| session.check_order(by))?;
         let version =
             to.or_else(|| session.state.previous())
                 .ok_or_else(|| SiteError::NothingBefore {
@@ -77,7 +88,7 @@ impl<D: Disk> Site<D> {
             self.disk().sync_all().during("sync", version)?;
         }
         drop(store);
-        Decided::new(session, version)
+        Decided::new(session, version, by)
     }
 
     /// Keeps a held version until it is unpinned.
@@ -92,7 +103,11 @@ impl<D: Disk> Site<D> {
 }
 
 impl<'s, D: Disk> Decided<'s, D> {
-    fn new(mut session: Session<'s, D>, to: VersionId) -> Result<Self, SiteError> {
+    fn new(
+        mut session: Session<'s, D>,
+        to: VersionId,
+        by: Option<Mandate>,
+    ) -> Result<Self, SiteError> {
         session.check_held(to)?;
         let switch = Switch {
             from: session.live()?,
@@ -114,7 +129,9 @@ impl<'s, D: Disk> Decided<'s, D> {
             if let Some(failed) = runs.into_iter().find(|run| !run.succeeded()) {
                 return Err(SiteError::HookFailed(failed));
             }
-            session.decide(switch)?;
+            session.decide(switch, by)?;
+        } else if by.is_some_and(|by| session.state.obey(by)) {
+            session.save()?;
         }
         Ok(Self { session, switch })
     }

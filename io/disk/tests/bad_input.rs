@@ -209,7 +209,7 @@ fn no_stage_begins_while_a_commit_is_decided() {
     let disk = with_a(|_| {});
     let site = site(disk.clone());
     b.stage(&site, 2, None).unwrap();
-    let decided = site.decide_commit(None).unwrap();
+    let decided = site.decide_commit(None, None).unwrap();
     assert!(matches!(
         site.stage(request(3, None)),
         Err(SiteError::Busy { .. })

@@ -6,7 +6,10 @@ mod kit;
 use std::time::Duration;
 
 use bellwether_disk::disk::MemoryOptions;
-use bellwether_disk::{Disk, MemoryDisk, RealDisk, Retention, Site, SiteError, Stopping};
+use bellwether_disk::{
+    Aborted, Disk, Mandate, MemoryDisk, RealDisk, Retention, Site, SiteError, Stopping,
+};
+use bellwether_types::{Serial, Term};
 use kit::{Job, Matrix, Tree, assert_sound, memory, release_path, site, trees, with_versions};
 
 const SEEDS: u64 = 12;
@@ -35,6 +38,29 @@ struct Rollback<'a>(&'a Tree);
 impl Job for Rollback<'_> {
     fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
         site.rollback(Some(self.0.version())).map(drop)
+    }
+}
+
+struct Abort<'a>(&'a Tree);
+
+impl Job for Abort<'_> {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        site.abort(self.0.version(), Some(by(7))).map(drop)
+    }
+}
+
+struct Remove;
+
+impl Job for Remove {
+    fn run<D: Disk>(&self, site: &Site<D>) -> Result<(), SiteError> {
+        site.remove(Some(by(7)))
+    }
+}
+
+fn by(serial: u64) -> Mandate {
+    Mandate {
+        term: Term(1),
+        serial: Serial(serial),
     }
 }
 
@@ -168,6 +194,99 @@ fn a_rollback_is_new_or_old() {
     let disk = memory();
     with_versions(&disk, &[&a, &b, &c]);
     check(&disk, &Rollback(&a));
+}
+
+/// JOB-12.
+#[test]
+fn an_abort_drops_what_is_staged_wholly_or_not_at_all() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a]);
+    b.stage(&site(disk.clone()), 2, Some(&a)).unwrap();
+    disk.sync_all().unwrap();
+    check(&disk, &Abort(&b));
+    let site = site(disk);
+    assert_eq!(
+        site.abort(b.version(), Some(by(7))).unwrap(),
+        Aborted::Dropped
+    );
+    assert_eq!(
+        site.abort(b.version(), Some(by(7))).unwrap(),
+        Aborted::NotStaged
+    );
+    assert_eq!(site.status().unwrap().live, Some(a.version()));
+    // What the abort was for comes late: it is not staged any more.
+    let late = b.stage(&site, 6, Some(&a)).unwrap_err();
+    assert!(matches!(late, SiteError::SerialPassed { .. }), "{late}");
+}
+
+/// JOB-12: a version that was live before is kept for a rollback.
+#[test]
+fn an_abort_of_a_version_that_was_live_once_keeps_it() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    a.stage(&site(disk.clone()), 3, Some(&b)).unwrap();
+    disk.sync_all().unwrap();
+    check(&disk, &Abort(&a));
+    let site = site(disk);
+    site.abort(a.version(), Some(by(7))).unwrap();
+    let status = site.status().unwrap();
+    assert_eq!((status.staged, status.previous), (None, Some(a.version())));
+}
+
+/// JOB-08.
+#[test]
+fn a_removal_of_all_content_is_all_or_nothing() {
+    let [a, b, c] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    c.stage(&site(disk.clone()), 3, Some(&b)).unwrap();
+    disk.sync_all().unwrap();
+    check(&disk, &Remove);
+    let site = site(disk);
+    site.remove(Some(by(7))).unwrap();
+    let status = site.status().unwrap();
+    assert_eq!((status.live, status.releases.len()), (None, 0));
+    assert_eq!(status.ordered, Serial(7));
+    a.stage(&site, 8, None).unwrap();
+    site.commit(None).unwrap();
+}
+
+/// ASSIGN-18: orders are carried out once or again, and never after a later one.
+#[test]
+fn an_order_that_a_later_one_has_passed_is_refused() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a]);
+    let site = site(disk);
+    b.stage(&site, 5, Some(&a)).unwrap();
+    let commit = |by| site.decide_commit(Some(b.version()), Some(by))?.switch();
+    assert_eq!(commit(by(6)).unwrap().from, Some(a.version()));
+    assert_eq!(
+        commit(by(6)).unwrap().from,
+        Some(b.version()),
+        "nothing to do"
+    );
+    assert!(matches!(commit(by(5)), Err(SiteError::SerialPassed { .. })));
+    site.decide_rollback(None, Some(by(8)))
+        .unwrap()
+        .switch()
+        .unwrap();
+    assert!(matches!(commit(by(6)), Err(SiteError::SerialPassed { .. })));
+    assert!(matches!(
+        site.remove(Some(by(7))),
+        Err(SiteError::SerialPassed { .. })
+    ));
+    let aborted = site.abort(b.version(), Some(by(7)));
+    assert!(matches!(aborted, Err(SiteError::SerialPassed { .. })));
+    assert_eq!(site.status().unwrap().live, Some(a.version()));
+    let later = Mandate {
+        term: Term(2),
+        serial: Serial(1),
+    };
+    assert_eq!(commit(later).unwrap().to, b.version());
+    assert!(matches!(commit(by(9)), Err(SiteError::TermPassed { .. })));
 }
 
 /// A version with a file replaced, one removed, and no manifest.

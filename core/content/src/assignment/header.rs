@@ -38,6 +38,9 @@ pub enum Action {
     /// Make staged content live.
     #[n(8)]
     Commit,
+    /// Drop staged content.
+    #[n(9)]
+    Abort,
 }
 
 /// What an assignment says of itself. Lengths are in bytes.
@@ -362,7 +365,7 @@ impl Part {
 
 impl Action {
     /// All, with what they are called.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::Publish, "publish"),
         (Self::Replicate, "replicate"),
         (Self::Restore, "restore"),
@@ -372,6 +375,7 @@ impl Action {
         (Self::Remove, "remove"),
         (Self::PublishHot, "publish hot"),
         (Self::Commit, "commit"),
+        (Self::Abort, "abort"),
     ];
 }
 
