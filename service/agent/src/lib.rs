@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod admin;
+pub mod content;
 mod desk;
 mod folder;
 mod http;

@@ -92,6 +92,8 @@ impl Contents for Pair<'_> {
 }
 
 pub struct Making<'k> {
+    /// What the header says beyond what comes of the trees; its serial is the first part's.
+    pub header: Option<Header>,
     pub effort: Effort,
     pub size_max: Option<u64>,
     pub signing: Option<&'k SigningKey>,
@@ -111,6 +113,7 @@ impl std::fmt::Debug for Making<'_> {
 impl Default for Making<'_> {
     fn default() -> Self {
         Self {
+            header: None,
             effort: Effort::Default,
             size_max: None,
             signing: None,
@@ -148,7 +151,13 @@ pub fn make(base: &Farm, target: &Farm, making: &Making<'_>) -> Vec<Vec<u8>> {
     }
     let count = data.len() as u32;
     let parts = data.iter().zip(1..).map(|(plain, number)| {
-        let mut header = Header::new(Action::Publish, Serial(6 + u64::from(number)), Term(1));
+        let mut header = match &making.header {
+            Some(header) => Header {
+                serial: Serial(header.serial.0 + u64::from(number) - 1),
+                ..header.clone()
+            },
+            None => Header::new(Action::Publish, Serial(6 + u64::from(number)), Term(1)),
+        };
         let is_empty = base.manifest == Manifest::empty();
         header.base = (!is_empty).then(|| base.manifest.version());
         header.target = Some(target.manifest.version());

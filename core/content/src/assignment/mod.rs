@@ -19,7 +19,7 @@ mod writer;
 
 pub use blocks::{BLOCK_LEN_LARGE, BLOCK_LEN_SMALL, BlockHasher, Blocks, block_len};
 pub use header::{Action, Compression, DecodeHeaderError, Encryption, Header, Part};
-pub use reader::{DataReader, KeyIds, OpenError, Opened, Outline, open, outline};
+pub use reader::{DataReader, KeyIds, OpenError, Opened, Outline, open, outline, peek};
 pub use seal::Trust;
 pub use segments::{
     BaseRange, Causes, GroupSpec, Limits, Piece, Segment, SegmentError, SegmentReader, SegmentSpec,

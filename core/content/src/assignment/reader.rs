@@ -139,6 +139,9 @@ pub fn open<R: Read>(
     })
 }
 
+/// What comes before the header: what this is, and how long the header is.
+const FIXED_LEN: usize = 8;
+
 /// Everything before the data file, proved; the commands as they were sent.
 struct SealedHead {
     outline: Outline,
@@ -146,17 +149,7 @@ struct SealedHead {
 }
 
 fn read_head<R: Read>(mut input: R, trust: &Trust) -> Result<SealedHead, OpenError> {
-    let mut fixed = [0; 8];
-    exact(&mut input, &mut fixed, "header")?;
-    if fixed[..4] != MAGIC {
-        return Err(OpenError::Magic);
-    }
-    let header_len = u32::from_le_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
-    if header_len as usize > Header::LEN_MAX {
-        return Err(OpenError::HeaderLen(header_len));
-    }
-    let header_bytes = take(&mut input, header_len.into(), "header")?;
-    let header = Header::decode(&header_bytes)?;
+    let (header, header_bytes) = read_header(&mut input)?;
     check_signer(header.signer, trust)?;
     let block_list = take(
         &mut input,
@@ -189,7 +182,7 @@ fn read_head<R: Read>(mut input: R, trust: &Trust) -> Result<SealedHead, OpenErr
         return Err(OpenError::BlockList);
     }
     let trailer_len = if sent.is_empty() { 0 } else { trailer.0.len() };
-    let head_len = fixed.len()
+    let head_len = FIXED_LEN
         + header_bytes.len()
         + block_list.len()
         + sent.len()
@@ -203,6 +196,29 @@ fn read_head<R: Read>(mut input: R, trust: &Trust) -> Result<SealedHead, OpenErr
         },
         sent,
     })
+}
+
+/// Reads what an assignment says of itself, and proves nothing: to know what it may be, before it is opened.
+///
+/// # Errors
+/// If it does not begin as an assignment.
+pub fn peek(mut input: impl Read) -> Result<Header, OpenError> {
+    Ok(read_header(&mut input)?.0)
+}
+
+fn read_header(input: &mut impl Read) -> Result<(Header, Vec<u8>), OpenError> {
+    let mut fixed = [0; FIXED_LEN];
+    exact(input, &mut fixed, "header")?;
+    if fixed[..4] != MAGIC {
+        return Err(OpenError::Magic);
+    }
+    let header_len = u32::from_le_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+    if header_len as usize > Header::LEN_MAX {
+        return Err(OpenError::HeaderLen(header_len));
+    }
+    let header_bytes = take(input, header_len.into(), "header")?;
+    let header = Header::decode(&header_bytes)?;
+    Ok((header, header_bytes))
 }
 
 fn check_signer(signer: Option<PublicKey>, trust: &Trust) -> Result<(), OpenError> {

@@ -74,6 +74,7 @@ struct Volume {
     now: u64,
     used: u64,
     bytes_read: u64,
+    syncs: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -140,6 +141,7 @@ impl MemoryDisk {
             now: 1_700_000_000_000_000_000,
             used: 0,
             bytes_read: 0,
+            syncs: 0,
         };
         volume.add(Body::directory(), 0o755);
         Self::from_volume(volume)
@@ -173,6 +175,11 @@ impl MemoryDisk {
     /// How much content was ever read, to show that something was not.
     pub fn bytes_read(&self) -> u64 {
         self.volume().bytes_read
+    }
+
+    /// How often anything was ever made durable: what a real disk takes its time for.
+    pub fn syncs(&self) -> u64 {
+        self.volume().syncs
     }
 
     fn from_volume(volume: Volume) -> Self {
@@ -703,12 +710,15 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_file(&self, file: &Handle) -> Step<()> {
-        self.writable()?.sync_inode(file.inode);
+        let mut volume = self.writable()?;
+        volume.syncs += 1;
+        volume.sync_inode(file.inode);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Handle) -> Step<()> {
         let mut volume = self.writable()?;
+        volume.syncs += 1;
         volume.sync_inode(dir.inode);
         volume.sync_names(dir.inode);
         Ok(())
@@ -716,6 +726,7 @@ impl Disk for MemoryDisk {
 
     fn sync_all(&self) -> Step<()> {
         let mut volume = self.writable()?;
+        volume.syncs += 1;
         let pending = std::mem::take(&mut volume.pending);
         volume.settle(pending);
         let inodes: Vec<u64> = volume.inodes.keys().copied().collect();

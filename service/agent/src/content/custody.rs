@@ -1,0 +1,587 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bellwether_content::assignment::{self, Action, Header, Part, Trust};
+use bellwether_disk::{Disk, HookRun, Mandate};
+use bellwether_types::{Name, SitePart, Term, Time, VersionId};
+use bellwether_wire::control::Holding;
+use bellwether_wire::transfer::AssignmentId;
+use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
+
+use super::failure;
+use super::order::Order;
+use super::place::{Done, Place, Witness};
+use super::shelf::Shelf;
+
+/// What a node has in its custody. Dropped, it ends what is under way in order: what was staged counts, what was not is
+/// staged at the next start.
+pub struct Custody<D: Disk> {
+    inner: Arc<Inner<D>>,
+}
+
+/// What custody is told at its start.
+pub struct CustodySettings<D: Disk> {
+    /// Whose assignments are accepted.
+    pub trust: Trust,
+    /// Who signs for what is served.
+    pub witness: Witness,
+    /// The sites and parts that this node serves.
+    pub places: Vec<Place<D>>,
+    /// Where assignments lie.
+    pub shelf: Box<dyn Shelf>,
+    /// The node's steady clock.
+    pub clock: Box<dyn Clock>,
+    /// How many sites and parts are at work at once.
+    pub threads_max: usize,
+}
+
+/// What custody tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// What became of an assignment or an order (REPORT-01).
+    Outcome {
+        /// Its job, if it names one.
+        job: Option<Name>,
+        /// Whose content.
+        site: SitePart,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// A command ran after a switch.
+    Hook(SitePart, HookRun),
+    /// Something is not as it should be, for the log.
+    Note(String),
+}
+
+/// A steady clock, and a way to wait for one of its moments.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Time;
+    /// Returns at `at`, or at once if that has passed.
+    fn wait_until(&self, at: Time);
+}
+
+/// The machine's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SteadyClock;
+
+/// Things that wait for one site. More are refused: whoever sends them says them again.
+const TASKS_MAX: usize = 64;
+/// No order lies further ahead than this: nothing else is done with a site while it waits.
+const LEAD_MAX: Duration = Duration::from_secs(60);
+/// Files of split updates that are remembered until their rest has come.
+const PARTS_MAX: usize = 65_536;
+
+type Tell = Box<dyn Fn(Told) + Send + Sync>;
+
+struct Inner<D: Disk> {
+    trust: Trust,
+    witness: Witness,
+    places: BTreeMap<SitePart, Place<D>>,
+    shelf: Box<dyn Shelf>,
+    clock: Box<dyn Clock>,
+    threads_max: usize,
+    tell: Tell,
+    lines: Mutex<Lines>,
+    /// A worker has ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    by_site: BTreeMap<SitePart, Line>,
+    workers: usize,
+    stopping: bool,
+    /// Orders that took something away, the last of each site: what comes before them comes too late.
+    fences: BTreeMap<SitePart, Mandate>,
+    /// Files of split updates, by update and part.
+    parts: BTreeMap<Update, BTreeMap<u32, AssignmentId>>,
+}
+
+#[derive(Default)]
+struct Line {
+    tasks: VecDeque<Task>,
+    /// What a worker is at.
+    current: Option<Current>,
+}
+
+struct Current {
+    stages: Option<VersionId>,
+    cancelled: Arc<AtomicBool>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Task {
+    Stage(Box<Header>, Vec<AssignmentId>),
+    Obey(Order, Option<Time>),
+}
+
+/// What all parts of a split update have in common.
+type Update = (SitePart, Term, u64, Option<VersionId>, Option<VersionId>);
+
+impl<D: Disk + 'static> Custody<D> {
+    /// Finishes what was decided when the node went down, and takes up what lies on the shelf. `tell` is called from
+    /// several threads, and must not wait.
+    pub fn start(
+        settings: CustodySettings<D>,
+        tell: impl Fn(Told) + Send + Sync + 'static,
+    ) -> Self {
+        let CustodySettings {
+            trust,
+            witness,
+            places,
+            shelf,
+            clock,
+            threads_max,
+        } = settings;
+        let places = places.into_iter();
+        let inner = Inner {
+            trust,
+            witness,
+            places: places
+                .map(|place| (place.site.name().clone(), place))
+                .collect(),
+            shelf,
+            clock,
+            threads_max: threads_max.max(1),
+            tell: Box::new(tell),
+            lines: Mutex::default(),
+            ended: Condvar::new(),
+        };
+        inner.recover();
+        let custody = Self {
+            inner: Arc::new(inner),
+        };
+        match custody.inner.shelf.list() {
+            Ok(ids) => ids.into_iter().for_each(|id| custody.take_up(id)),
+            Err(error) => custody
+                .inner
+                .note(format!("assignments cannot be listed: {error}")),
+        }
+        custody
+    }
+
+    /// An assignment lies whole on the shelf. It may be said again.
+    pub fn arrived(&self, id: AssignmentId) {
+        match self.inner.peek(id) {
+            Ok(header) => self.arrange(id, header, true),
+            Err(failure) => self.inner.note(format!("assignment {}: {failure}", id.0)),
+        }
+    }
+
+    /// Carries out a signed order, at an instant of this node's steady clock or at once. What becomes of it is told.
+    ///
+    /// # Errors
+    /// If it is none of whom the node trusts, or of a site that it does not serve: then nothing is told.
+    pub fn order(&self, assignment: &[u8], at: Option<Time>) -> Result<(), Failure> {
+        let order = Order::open(assignment, &self.inner.trust)?;
+        if !self.inner.places.contains_key(&order.site) {
+            let reason = format!("this node does not serve site {}", order.site);
+            return Err(Failure::new(FailureKind::Unsupported, reason));
+        }
+        if at.is_some_and(|at| at > self.inner.clock.now() + LEAD_MAX) {
+            let reason = "the order's instant is more than a minute ahead: clocks do not agree";
+            return Err(Failure::new(FailureKind::Order, reason));
+        }
+        self.inner
+            .enqueue(&order.site.clone(), Task::Obey(order, at))
+            .map_or(Ok(()), Err)?;
+        self.dispatch();
+        Ok(())
+    }
+
+    /// What is live, in the order of sites: what the node says of itself in its registration.
+    pub fn holdings(&self) -> Vec<Holding> {
+        let places = self.inner.places.iter();
+        let live = places.filter_map(|(site, place)| {
+            let status = place.status().ok()??;
+            Some(Holding {
+                site: site.site.clone(),
+                part: site.part.clone(),
+                version: status.live?,
+            })
+        });
+        live.collect()
+    }
+
+    /// The highest serial of an order that was carried out here: below what the leader announces, something was missed.
+    pub fn committed(&self) -> u64 {
+        let places = self.inner.places.values();
+        let ordered = places.filter_map(|place| Some(place.status().ok()??.ordered.0));
+        ordered.max().unwrap_or(0)
+    }
+
+    /// Returns when nothing is under way and nothing waits.
+    pub fn settle(&self) {
+        let mut lines = self.inner.lines();
+        while lines.workers > 0 {
+            lines = self
+                .inner
+                .ended
+                .wait(lines)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// An assignment that lay on the shelf when the node began: what has passed is left there.
+    fn take_up(&self, id: AssignmentId) {
+        if let Ok(header) = self.inner.peek(id) {
+            self.arrange(id, header, false);
+        }
+    }
+
+    /// Stages an assignment once all of its parts are there.
+    fn arrange(&self, id: AssignmentId, header: Header, is_new: bool) {
+        let Some(site) = header.site.clone() else {
+            return self
+                .inner
+                .note(format!("assignment {} names no site", id.0));
+        };
+        let Some(place) = self.inner.places.get(&site) else {
+            // It is for others, who fetch it here.
+            return;
+        };
+        if header.target.is_none() {
+            return self
+                .inner
+                .note(format!("assignment {} brings nothing", id.0));
+        }
+        if !is_new && place.has_passed(&header) {
+            return;
+        }
+        let Part { number, count } = header.part;
+        let task = if count == 1 {
+            Task::Stage(Box::new(header), vec![id])
+        } else {
+            let first = header.serial.0.saturating_sub(u64::from(number) - 1);
+            let update = (site.clone(), header.term, first, header.base, header.target);
+            let Some(parts) = self.inner.gather(&update, number, count, id) else {
+                return;
+            };
+            match self.inner.peek(parts[0]) {
+                Ok(header) => Task::Stage(Box::new(header), parts),
+                Err(failure) => return self.inner.note(failure.to_string()),
+            }
+        };
+        let job = task.job();
+        if let Some(failure) = self.inner.enqueue(&site, task) {
+            (self.inner.tell)(Told::Outcome {
+                job,
+                site,
+                outcome: Outcome::Failed(failure),
+            });
+        }
+        self.dispatch();
+    }
+
+    /// Gives each line that waits a worker, as long as there are any.
+    fn dispatch(&self) {
+        loop {
+            let mut lines = self.inner.lines();
+            if lines.workers >= self.inner.threads_max || lines.next().is_none() {
+                return;
+            }
+            lines.workers += 1;
+            drop(lines);
+            let inner = Arc::clone(&self.inner);
+            let begun = thread::Builder::new()
+                .name("custody".into())
+                .spawn(move || inner.work());
+            if let Err(error) = begun {
+                self.inner.lines().workers -= 1;
+                self.inner.ended.notify_all();
+                return self.inner.note(format!("no thread to stage on: {error}"));
+            }
+        }
+    }
+}
+
+impl<D: Disk> Inner<D> {
+    fn recover(&self) {
+        for (site, place) in &self.places {
+            if let Ok(None) = place.status() {
+                continue;
+            }
+            if let Err(error) = place.site.recover() {
+                self.note(format!("site {site}: {}", failure::of_site(&error)));
+            }
+        }
+    }
+
+    fn peek(&self, id: AssignmentId) -> Result<Header, Failure> {
+        let file = self.shelf.open(id).map_err(|error| unreadable(&error))?;
+        assignment::peek(file).map_err(|error| failure::of_open(&error))
+    }
+
+    /// Remembers a part; all parts in order once they are there.
+    fn gather(
+        &self,
+        update: &Update,
+        number: u32,
+        count: u32,
+        id: AssignmentId,
+    ) -> Option<Vec<AssignmentId>> {
+        let mut lines = self.lines();
+        if lines.parts.values().map(BTreeMap::len).sum::<usize>() >= PARTS_MAX {
+            lines.parts.clear();
+        }
+        let parts = lines.parts.entry(update.clone()).or_default();
+        parts.insert(number, id);
+        if parts.len() < count as usize {
+            return None;
+        }
+        let parts = lines.parts.remove(update)?;
+        Some(parts.into_values().collect())
+    }
+
+    /// Puts a task at the end of its site's line; why not, if it cannot be.
+    fn enqueue(&self, site: &SitePart, task: Task) -> Option<Failure> {
+        let mut lines = self.lines();
+        if lines.stopping {
+            return Some(Failure::new(FailureKind::Busy, "the node is going down"));
+        }
+        if let (Task::Stage(header, _), Some(fence)) = (&task, lines.fences.get(site))
+            && header.term == fence.term
+            && header.serial < fence.serial
+        {
+            let (serial, by) = (header.serial, fence.serial);
+            let reason = format!("assignment {serial} of site {site} was called off by order {by}");
+            return Some(Failure::new(FailureKind::Order, reason));
+        }
+        let line = lines.by_site.entry(site.clone()).or_default();
+        if line.tasks.contains(&task) {
+            return None;
+        }
+        if line.tasks.len() >= TASKS_MAX {
+            let reason = format!("{TASKS_MAX} things wait for site {site} already");
+            return Some(Failure::new(FailureKind::Busy, reason));
+        }
+        let mut fence = None;
+        if let Task::Obey(order, _) = &task
+            && matches!(order.action, Action::Abort | Action::Remove)
+        {
+            fence = Some(order.by);
+            if let Some(current) = &line.current
+                && (order.action == Action::Remove || current.stages == order.version)
+            {
+                current.cancelled.store(true, Ordering::Relaxed);
+            }
+        }
+        line.tasks.push_back(task);
+        if let Some(by) = fence {
+            let known = lines.fences.entry(site.clone()).or_insert(by);
+            *known = by.max(*known);
+        }
+        None
+    }
+
+    /// Does what waits, line by line, until nothing does.
+    fn work(&self) {
+        let mut shift = Shift {
+            inner: self,
+            site: None,
+        };
+        loop {
+            let mut lines = self.lines();
+            if let Some(line) = shift.site.take().and_then(|s| lines.by_site.get_mut(&s)) {
+                line.current = None;
+            }
+            let next = lines.next().filter(|_| !lines.stopping);
+            let Some((site, task, cancelled)) = next.and_then(|site| lines.begin(site)) else {
+                // Under the same lock: nothing comes in between that nobody does.
+                shift.end(lines);
+                return;
+            };
+            shift.site = Some(site.clone());
+            drop(lines);
+            let job = task.job();
+            if let Some(place) = self.places.get(&site) {
+                let done = self.carry_out(place, task, &cancelled);
+                for hook in done.hooks {
+                    (self.tell)(Told::Hook(site.clone(), hook));
+                }
+                (self.tell)(Told::Outcome {
+                    job,
+                    site,
+                    outcome: done.outcome,
+                });
+            }
+        }
+    }
+
+    fn carry_out(&self, place: &Place<D>, task: Task, cancelled: &AtomicBool) -> Done {
+        match task {
+            Task::Obey(order, at) => place.obey(&order, &self.witness, || {
+                if let Some(at) = at {
+                    self.clock.wait_until(at);
+                }
+            }),
+            Task::Stage(header, ids) => {
+                let parts = ids.into_iter().map(|id| Late {
+                    shelf: &*self.shelf,
+                    id,
+                    file: None,
+                });
+                place.stage(&header, parts, &self.trust, &self.witness, cancelled)
+            }
+        }
+    }
+
+    fn note(&self, note: String) {
+        (self.tell)(Told::Note(note));
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        // Whole steps are made under the lock, so what a panic left behind is usable.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker's time at work: it ends however the worker ends.
+struct Shift<'i, D: Disk> {
+    inner: &'i Inner<D>,
+    site: Option<SitePart>,
+}
+
+impl<D: Disk> Shift<'_, D> {
+    fn end(self, mut lines: MutexGuard<'_, Lines>) {
+        lines.workers -= 1;
+        drop(lines);
+        self.inner.ended.notify_all();
+        std::mem::forget(self);
+    }
+}
+
+/// Only if the worker panicked.
+impl<D: Disk> Drop for Shift<'_, D> {
+    fn drop(&mut self) {
+        let mut lines = self.inner.lines();
+        if let Some(line) = self.site.take().and_then(|s| lines.by_site.get_mut(&s)) {
+            line.current = None;
+        }
+        lines.workers -= 1;
+        drop(lines);
+        self.inner.ended.notify_all();
+    }
+}
+
+impl Lines {
+    /// A line in which something waits and nobody works.
+    fn next(&self) -> Option<SitePart> {
+        let mut lines = self.by_site.iter();
+        let waits = |line: &Line| line.current.is_none() && !line.tasks.is_empty();
+        lines
+            .find(|(_, line)| waits(line))
+            .map(|(site, _)| site.clone())
+    }
+
+    fn begin(&mut self, site: SitePart) -> Option<(SitePart, Task, Arc<AtomicBool>)> {
+        let line = self.by_site.get_mut(&site)?;
+        let task = line.tasks.pop_front()?;
+        let aborts = |waiting: &Task| match (waiting, &task) {
+            (Task::Obey(order, _), Task::Stage(header, _)) => {
+                order.action == Action::Abort && order.version == header.target
+            }
+            _ => false,
+        };
+        let called_off = line.tasks.iter().any(aborts);
+        let cancelled = Arc::new(AtomicBool::new(called_off));
+        line.current = Some(Current {
+            stages: match &task {
+                Task::Stage(header, _) => header.target,
+                Task::Obey(..) => None,
+            },
+            cancelled: Arc::clone(&cancelled),
+        });
+        Some((site, task, cancelled))
+    }
+}
+
+impl Task {
+    fn job(&self) -> Option<Name> {
+        match self {
+            Self::Stage(header, _) => header.job.clone(),
+            Self::Obey(order, _) => Some(order.job.clone()),
+        }
+    }
+}
+
+impl<D: Disk> Place<D> {
+    /// Whether an assignment is live or staged here, or something later is.
+    fn has_passed(&self, header: &Header) -> bool {
+        let Ok(Some(status)) = self.status() else {
+            return false;
+        };
+        let is_here = [status.live, status.staged].contains(&header.target);
+        let last = header.serial_of_part(header.part.count);
+        let later = header.term < status.term || last < status.serial.max(status.ordered);
+        is_here || later
+    }
+}
+
+impl<D: Disk> Drop for Custody<D> {
+    fn drop(&mut self) {
+        let mut lines = self.inner.lines();
+        lines.stopping = true;
+        for line in lines.by_site.values_mut() {
+            line.tasks.clear();
+        }
+        while lines.workers > 0 {
+            let waited = self.inner.ended.wait(lines);
+            lines = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Time {
+        bellwether_net::now()
+    }
+
+    fn wait_until(&self, at: Time) {
+        loop {
+            let left = at.since(self.now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left);
+        }
+    }
+}
+
+/// A file that is opened when it is read: of a split update there may be more than a process may have open.
+struct Late<'s> {
+    shelf: &'s dyn Shelf,
+    id: AssignmentId,
+    file: Option<Box<dyn Read + Send>>,
+}
+
+impl Read for Late<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.file.is_none() {
+            self.file = Some(self.shelf.open(self.id)?);
+        }
+        self.file.as_mut().map_or(Ok(0), |file| file.read(buffer))
+    }
+}
+
+fn unreadable(error: &io::Error) -> Failure {
+    Failure::new(FailureKind::Machine, format!("it cannot be read: {error}"))
+}
+
+impl<D: Disk> fmt::Debug for Custody<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custody").finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk> fmt::Debug for CustodySettings<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CustodySettings").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! Content in a node's custody, on a disk in memory: no network, and any crash.
+
+mod crash;
+mod kit;
+mod lines;
+mod orders;
+mod refusals;
