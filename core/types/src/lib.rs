@@ -7,6 +7,7 @@ mod name;
 mod node;
 mod path;
 mod size;
+mod text;
 mod time;
 mod timing;
 

@@ -1,0 +1,107 @@
+-- How far the log is applied, and how many events it caused.
+CREATE TABLE position (
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    applied INTEGER NOT NULL,
+    events  INTEGER NOT NULL
+) STRICT;
+INSERT INTO position VALUES (1, 0, 0);
+
+CREATE TABLE log (
+    number INTEGER PRIMARY KEY,
+    entry  TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY,
+    at_ms  INTEGER NOT NULL,
+    actor  TEXT NOT NULL,
+    action TEXT NOT NULL,
+    target TEXT NOT NULL,
+    result TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE events (
+    number  INTEGER PRIMARY KEY,
+    at_ms   INTEGER NOT NULL,
+    kind    TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    text    TEXT NOT NULL
+) STRICT;
+
+-- Secrets are sealed before they come here; whoever has a copy of the database alone has none of them.
+CREATE TABLE authority (
+    one            INTEGER PRIMARY KEY CHECK (one = 1),
+    certificate    BLOB NOT NULL,
+    sealed_key     BLOB NOT NULL,
+    signing_public BLOB NOT NULL,
+    sealed_signing BLOB NOT NULL,
+    since_ms       INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tokens (
+    id         TEXT PRIMARY KEY,
+    hash       BLOB NOT NULL UNIQUE,
+    name       TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    placement  TEXT,
+    created_ms INTEGER NOT NULL,
+    ends_ms    INTEGER
+) STRICT;
+
+CREATE TABLE sites (
+    name   TEXT PRIMARY KEY,
+    source TEXT,
+    parts  TEXT NOT NULL,
+    policy TEXT NOT NULL
+) STRICT;
+
+-- `groups` is a word of SQL.
+CREATE TABLE content_groups (
+    name       TEXT PRIMARY KEY,
+    site       TEXT NOT NULL REFERENCES sites (name),
+    parts      TEXT NOT NULL,
+    selector   TEXT NOT NULL,
+    sealed_key BLOB NOT NULL
+) STRICT;
+CREATE INDEX content_groups_by_site ON content_groups (site);
+
+CREATE TABLE segments (
+    name     TEXT PRIMARY KEY,
+    title    TEXT UNIQUE,
+    subnet   TEXT UNIQUE,
+    settings INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE segment_keys (
+    segment TEXT NOT NULL REFERENCES segments (name) ON DELETE CASCADE,
+    place   TEXT NOT NULL CHECK (place IN ('previous', 'current', 'next')),
+    id      TEXT NOT NULL,
+    sealed  BLOB NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY (segment, place)
+) STRICT;
+
+CREATE TABLE nodes (
+    id          TEXT PRIMARY KEY,
+    name        TEXT NOT NULL,
+    segment     TEXT NOT NULL REFERENCES segments (name),
+    addresses   TEXT NOT NULL,
+    key         BLOB NOT NULL,
+    enrolled_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX nodes_by_segment ON nodes (segment);
+CREATE INDEX nodes_by_name ON nodes (name);
+
+CREATE TABLE node_labels (
+    node  TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    label TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (node, label)
+) STRICT;
+
+CREATE TABLE certificates (
+    fingerprint BLOB PRIMARY KEY,
+    node        TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    ends_ms     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX certificates_by_node ON certificates (node);
