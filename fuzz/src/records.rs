@@ -22,7 +22,7 @@ pub(crate) fn run(input: &[u8]) {
     let mut content = content.to_vec();
     if choice & 0x80 == 0 {
         match name.as_slice() {
-            b"state" => {
+            b"state.0" | b"state.1" => {
                 let check = Hash::of(&content);
                 content.extend(format!("check {check}\n").bytes());
             }
@@ -83,7 +83,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         content.truncate(len);
         // The check is made anew.
         match name.as_slice() {
-            b"state" => content.truncate(len.saturating_sub("check \n".len() + 64)),
+            b"state.0" | b"state.1" => content.truncate(len.saturating_sub("check \n".len() + 64)),
             b"fingerprints" => content.truncate(len.saturating_sub(32)),
             _ => {}
         }
@@ -124,7 +124,8 @@ static PUBLISHED: LazyLock<Published> = LazyLock::new(|| {
     let private = b"shop/.bellwether".to_vec();
     let manifests = b"shop/.bellwether/manifests".to_vec();
     let mut files = vec![
-        (private.clone(), b"state".to_vec()),
+        (private.clone(), b"state.0".to_vec()),
+        (private.clone(), b"state.1".to_vec()),
         (private, b"fingerprints".to_vec()),
     ];
     for version in site.status().expect("a status").releases.keys() {

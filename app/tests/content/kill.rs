@@ -279,7 +279,14 @@ impl Victim<'_> {
         known(".", &["live", "releases", ".bellwether"]);
         known(
             ".bellwether",
-            &["manifests", "spool", "state", "fingerprints", "lock"],
+            &[
+                "manifests",
+                "spool",
+                "state.0",
+                "state.1",
+                "fingerprints",
+                "lock",
+            ],
         );
     }
 

@@ -74,7 +74,8 @@ impl Place {
         let mut held = Snapshot::of(&self.at("root"));
         held.forget(|path| path.ends_with(b"/.bellwether/lock"));
         held.forget(|path| path.ends_with(b"/.bellwether/fingerprints"));
-        held.forget_time(b"/.bellwether/state");
+        held.forget_time(b"/.bellwether/state.0");
+        held.forget_time(b"/.bellwether/state.1");
         held
     }
 

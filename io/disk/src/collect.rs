@@ -71,7 +71,7 @@ impl<D: Disk> Site<D> {
             collected.files += remove(&session, &store, version, manifest.as_deref(), pace)?;
         }
         store.save_fingerprints()?;
-        self.disk().sync_all().during("sync", self.name())?;
+        session.sync_all(self.name())?;
         session.state.unswept = false;
         session.save()?;
         Ok(collected)

@@ -11,7 +11,8 @@ pub(crate) const RELEASES: &[u8] = b"releases";
 pub(crate) const PRIVATE: &[u8] = b".bellwether";
 pub(crate) const MANIFESTS: &[u8] = b"manifests";
 const SPOOL: &[u8] = b"spool";
-pub(crate) const STATE: &[u8] = b"state";
+/// The state is written into these by turns: one of them is whole, whatever happens.
+pub(crate) const STATES: [&[u8]; 2] = [b"state.0", b"state.1"];
 pub(crate) const FINGERPRINTS: &[u8] = b"fingerprints";
 pub(crate) const LOCK: &[u8] = b"lock";
 /// In `releases`: the tree that is being built. There is one at a time, because of the lock.
@@ -61,6 +62,11 @@ impl<D: Disk> Layout<D> {
         })
     }
 
+    /// Whether a version is being built, or was when the builder ended.
+    pub(crate) fn is_building(&self, disk: &D) -> bool {
+        disk.stat(&self.releases, PARTIAL).is_ok()
+    }
+
     /// Makes what is missing, durably: the state that follows must be reachable after a crash.
     pub(crate) fn create(disk: &D, site: &SitePart) -> Result<(), Fault> {
         let root = disk.root().during("open", ".")?;
@@ -78,6 +84,12 @@ impl<D: Disk> Layout<D> {
         let private = make(&at, PRIVATE, PRIVATE_MODE)?;
         for name in [MANIFESTS, SPOOL] {
             make(&private, name, PRIVATE_MODE)?;
+        }
+        for name in STATES {
+            match disk.create_file(&private, name, 0o600) {
+                Ok(_) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).during("create", name.escape_ascii()),
+            }
         }
         for dir in [&private, &at, &root] {
             disk.sync_dir(dir).during("sync", &name)?;

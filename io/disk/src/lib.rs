@@ -6,7 +6,7 @@
 //! ROOT/SITE/releases/VERSION/...         trees, sharing files with each other
 //! ROOT/SITE/.bellwether/
 //!     manifests/VERSION                  the canonical encoding
-//!     state                              what is held, staged and decided
+//!     state.0, state.1                   what is held, staged and decided, written by turns
 //!     fingerprints                       which inodes we know to be intact; a cache
 //!     spool/                             assignments that wait for the rest of their set
 //!     lock                               one writer at a time
@@ -14,7 +14,7 @@
 //!
 //! What a control server keeps of all sites is a [`Depot`].
 //!
-//! One rule carries all recovery: **the state file is the truth, and it is replaced atomically.**
+//! One rule carries all recovery: **the state is the truth, and it changes atomically.**
 //! A release is held when the state names it; everything else is swept. A switch is decided when
 //! the state holds the intent; from then on it is finished, whatever happens. The road not taken
 //! is a log of steps to undo and redo: with one small file there is nothing to replay.

@@ -38,17 +38,15 @@ impl<D: Disk> Site<D> {
 }
 
 impl<D: Disk> Session<'_, D> {
-    /// Removes what a stage or removal left behind, if one was cut short.
+    /// Removes what a stage or removal left behind, if one was cut short. That is found by looking: a note of each stage
+    /// that begins would have to be durable before it.
     pub(crate) fn sweep(&mut self) -> Result<(), SiteError> {
-        if self.state.unswept {
-            self.clean()?;
-        }
-        Ok(())
+        self.clean().map(drop)
     }
 
     /// Gives up a stage. Whether it had come so far as to count, the state on disk knows.
     pub(crate) fn abandon(&mut self) -> Result<(), SiteError> {
-        self.state = session::read_state(self.site, &self.layout)?;
+        (self.slot, self.state) = session::read_slot(self.site, &self.layout)?;
         self.sweep()
     }
 
@@ -61,7 +59,7 @@ impl<D: Disk> Session<'_, D> {
         recovery.files += self.clean_manifests()?;
         if self.state.unswept || recovery != Recovery::default() {
             // What was removed must not come back once the state says that all is in order.
-            self.disk().sync_all().during("sync", self.site.name())?;
+            self.sync_all(self.site.name())?;
         }
         if self.state.unswept {
             self.state.unswept = false;

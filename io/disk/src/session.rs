@@ -6,20 +6,26 @@ use bellwether_content::Manifest;
 use bellwether_types::{Hash, VersionId};
 
 use crate::disk::{Disk, Errno, TryLock};
-use crate::error::{During, SiteError};
+use std::fmt::Display;
+
+use crate::error::{During, Fault, SiteError};
 use crate::hook::HookRun;
-use crate::layout::{self, Durability, LIVE, LIVE_NEXT, LOCK, Layout, STATE};
+use crate::layout::{self, Durability, LIVE, LIVE_NEXT, LOCK, Layout, STATES};
 use crate::site::Site;
 use crate::state::{Mandate, STATE_LEN_MAX, State, Switch};
 
 /// The largest manifest that is read: some 10 million entries.
 const MANIFEST_LEN_MAX: u64 = 2 << 30;
+/// Looks of a reader at the state's files before it believes that both are damaged.
+const READ_TRIES_MAX: u32 = 100;
 
 #[derive(Debug)]
 pub(crate) struct Session<'s, D: Disk> {
     pub(crate) site: &'s Site<D>,
     pub(crate) layout: Arc<Layout<D>>,
     pub(crate) state: State,
+    /// Which of the state's files has it as it was last written.
+    pub(crate) slot: usize,
     /// A switch that had been cut short, and was finished when this session began.
     pub(crate) switch_finished: Option<Switch>,
     _lock: D::Lock,
@@ -41,11 +47,12 @@ impl<'s, D: Disk> Session<'s, D> {
             }
             Err(errno) => return Err(errno).during("lock", site.name()).map_err(Into::into),
         };
-        let state = read_state(site, &layout)?;
+        let (slot, state) = read_slot(site, &layout)?;
         let mut session = Self {
             site,
             layout,
             state,
+            slot,
             switch_finished: None,
             _lock: lock,
         };
@@ -68,16 +75,40 @@ impl<'s, D: Disk> Session<'s, D> {
     }
 
     /// Makes the state durable.
-    pub(crate) fn save(&self) -> Result<(), SiteError> {
-        let bytes = self.state.encode();
-        let disk = self.disk();
-        Ok(layout::replace(
-            disk,
-            &self.layout.private,
-            STATE,
-            &bytes,
-            Durability::Synced,
-        )?)
+    pub(crate) fn save(&mut self) -> Result<(), SiteError> {
+        Ok(self.write_state(Durability::Synced)?)
+    }
+
+    /// Makes everything on this disk durable.
+    pub(crate) fn sync_all(&mut self, place: impl Display) -> Result<(), Fault> {
+        self.disk().sync_all().during("sync", place)?;
+        self.state.lazy = false;
+        Ok(())
+    }
+
+    /// Writes the state into the file that has the older one. What the newer one says stays until this is whole.
+    fn write_state(&mut self, durability: Durability) -> Result<(), Fault> {
+        let (disk, at) = (self.disk(), &self.layout.private);
+        if self.state.lazy {
+            let name = STATES[self.slot];
+            let file = disk.open_to_write(at, name);
+            let synced = file.and_then(|file| disk.sync_file(&file));
+            synced.during("sync", name.escape_ascii())?;
+        }
+        let mut state = self.state.clone();
+        state.number += 1;
+        state.lazy = durability == Durability::Lazy;
+        let slot = 1 - self.slot;
+        let written = write_slot(disk, at, STATES[slot], &state.encode(), durability);
+        if let Err(fault) = written {
+            // It does not count: nobody may find it. Should this fail too, either may be found after a crash.
+            let emptied = disk.open_to_write(at, STATES[slot]);
+            let _ = emptied.and_then(|file| disk.set_len(&file, 0));
+            return Err(fault);
+        }
+        (self.state.number, self.state.lazy) = (state.number, state.lazy);
+        self.slot = slot;
+        Ok(())
     }
 
     /// The manifest of a held version.
@@ -144,24 +175,101 @@ impl<'s, D: Disk> Session<'s, D> {
         disk.sync_dir(at).during("sync", "live")?;
         let runs = self.run_hooks(&self.site.options().hooks.after, switch, false);
         self.state.switched(switch);
-        self.save()?;
+        // Should it be forgotten, the switch is finished once more, and hooks run again.
+        self.write_state(Durability::Lazy)?;
         Ok(runs)
     }
 }
 
-/// Reads the state; readers may, without the lock, because it is replaced whole.
+fn write_slot<D: Disk>(
+    disk: &D,
+    at: &D::Dir,
+    name: &[u8],
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<(), Fault> {
+    let place = || name.escape_ascii();
+    let (file, is_new) = match disk.open_to_write(at, name) {
+        Err(Errno::NOENT) => (disk.create_file(at, name, 0o600), true),
+        opened => (opened, false),
+    };
+    let file = file.during("open", place())?;
+    disk.write_at(&file, bytes, 0).during("write", place())?;
+    let len = bytes.len() as u64;
+    disk.set_len(&file, len).during("write", place())?;
+    if durability == Durability::Synced {
+        disk.sync_file(&file).during("sync", place())?;
+    }
+    if is_new {
+        disk.sync_dir(at).during("sync", place())?;
+    }
+    Ok(())
+}
+
+/// Reads the state. Readers may, without the lock: one of its files is whole at any moment.
 pub(crate) fn read_state<D: Disk>(site: &Site<D>, layout: &Layout<D>) -> Result<State, SiteError> {
+    let mut tries = 0;
+    loop {
+        match read_slot(site, layout) {
+            Ok((_, state)) => return Ok(state),
+            // Both may have been written between two looks.
+            Err(SiteError::StateDamaged { .. }) if tries < READ_TRIES_MAX => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The state, and which file has it.
+pub(crate) fn read_slot<D: Disk>(
+    site: &Site<D>,
+    layout: &Layout<D>,
+) -> Result<(usize, State), SiteError> {
     let damaged = |reason| SiteError::StateDamaged {
         site: site.name().clone(),
-        place: format!("{}/.bellwether/state", site.name()),
+        place: format!("{}/.bellwether/state.0 and state.1", site.name()),
         reason,
     };
-    match layout::read(site.disk(), &layout.private, STATE, STATE_LEN_MAX)? {
-        Some(bytes) => State::decode(&bytes).map_err(damaged),
-        // Nothing is live before the first state was written.
-        None if read_live(site, layout)?.is_some() => Err(damaged("is missing")),
-        None => Ok(State::default()),
+    let mut newest: Option<(usize, State)> = None;
+    let mut fault = None;
+    for (slot, name) in STATES.into_iter().enumerate() {
+        let bytes = layout::read(site.disk(), &layout.private, name, STATE_LEN_MAX)?;
+        // Not written yet.
+        let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+            continue;
+        };
+        match State::decode(&bytes) {
+            Ok(state) => {
+                let newer = newest.as_ref().is_none_or(|(_, n)| state.number > n.number);
+                if newer {
+                    newest = Some((slot, state));
+                }
+            }
+            Err(reason) => fault = Some(reason),
+        }
     }
+    let live = read_live(site, layout)?;
+    match (newest, fault, live) {
+        // If the other cannot be read, it was being written when the machine failed, unless it knew what this one does not.
+        (Some((slot, state)), fault, live) => match live {
+            Some(live) if !state.removing && !state.releases.contains_key(&live) => {
+                Err(damaged(fault.unwrap_or("does not know what is live")))
+            }
+            _ => Ok((slot, state)),
+        },
+        // A first state that was being written: nothing was ever staged.
+        (None, Some(_), None) if releases_are_empty(site, layout)? => Ok((0, State::default())),
+        (None, Some(reason), _) => Err(damaged(reason)),
+        (None, None, Some(_)) => Err(damaged("is missing")),
+        (None, None, None) => Ok((0, State::default())),
+    }
+}
+
+fn releases_are_empty<D: Disk>(site: &Site<D>, layout: &Layout<D>) -> Result<bool, SiteError> {
+    let listed = site
+        .disk()
+        .list(&layout.releases)
+        .during("list", "releases")?;
+    Ok(listed.len() <= 1)
 }
 
 pub(crate) fn read_live<D: Disk>(

@@ -102,7 +102,7 @@ impl<D: Disk> Site<D> {
             staged: state.staged,
             previous: state.previous(),
             decided: state.intent,
-            unswept: state.unswept,
+            unswept: state.unswept || layout.is_building(&self.disk),
             serial: state.serial,
             term: state.term,
             ordered: state.ordered,

@@ -94,9 +94,6 @@ impl<'s, D: Disk> Staging<'s, D> {
         };
         session.sweep()?;
         check_space(site, request.bytes_new)?;
-        // From here on there may be files that no version needs.
-        session.state.unswept = true;
-        session.save()?;
         let (disk, releases) = (site.disk(), &session.layout.releases);
         disk.create_dir(releases, PARTIAL, 0o700)
             .during("create", "releases/.partial")?;
@@ -186,7 +183,7 @@ impl<'s, D: Disk> Staging<'s, D> {
                 .during("name", &name)?;
         }
         // One sync for everything above; only what the state names afterwards counts.
-        self.session.disk().sync_all().during("sync", version)?;
+        self.session.sync_all(version)?;
         self.conclude(version)?;
         Ok(version)
     }
@@ -231,7 +228,6 @@ impl<'s, D: Disk> Staging<'s, D> {
         if self.session.live()? == Some(version) {
             self.session.state.staged = None;
         }
-        self.session.state.unswept = false;
         self.session.save()?;
         self.finished = true;
         Ok(())

@@ -1,4 +1,5 @@
-//! What a site holds, has staged and has decided: one small text file, replaced whole.
+//! What a site holds, has staged and has decided: a small text, written whole into two files by turns, the higher number
+//! of which counts.
 //!
 //! Lines of words, so that a person with a broken machine can read it; the last line is a hash
 //! of those before, so that nothing half-written is believed. What is live is *not* in it: the
@@ -13,6 +14,10 @@ use bellwether_types::{Hash, Serial, Term, VersionId};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
+    /// Rises with each time that the state is written.
+    pub(crate) number: u64,
+    /// Written without being made durable: the one before it must last until it is.
+    pub(crate) lazy: bool,
     /// The highest term of which a version was staged.
     pub(crate) term: Term,
     /// The serial of the last version that was staged.
@@ -69,7 +74,7 @@ pub struct Switch {
     pub decided: Timestamp,
 }
 
-const HEADER: &str = "bellwether-state 1";
+const HEADER: &str = "bellwether-state 2";
 
 /// How many earlier live versions are remembered; what is not held cannot be returned to anyway.
 const HISTORY_LEN_MAX: usize = 256;
@@ -181,7 +186,10 @@ impl State {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut text = format!("{HEADER}\nterm {}\nserial {}\n", self.term, self.serial);
+        let mut text = format!(
+            "{HEADER}\nnumber {}\nterm {}\nserial {}\n",
+            self.number, self.term, self.serial
+        );
         self.write(&mut text)
             .expect("writing to a string cannot fail");
         let check = Hash::of(text.as_bytes());
@@ -190,6 +198,9 @@ impl State {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
+        if self.lazy {
+            writeln!(text, "lazy")?;
+        }
         if self.ordered != Serial(0) {
             writeln!(text, "ordered {}", self.ordered)?;
         }
@@ -245,6 +256,8 @@ impl State {
     fn read(&mut self, line: &str) -> Option<()> {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
+            ["number", number] => self.number = number.parse().ok()?,
+            ["lazy"] => self.lazy = true,
             ["term", term] => self.term = Term(term.parse().ok()?),
             ["serial", serial] => self.serial = Serial(serial.parse().ok()?),
             ["ordered", serial] => self.ordered = Serial(serial.parse().ok()?),
@@ -353,6 +366,7 @@ mod tests {
         assert_eq!(State::decode(&state.encode()), Ok(state.clone()));
         state.stage(version("d"), Serial(9), Term(2), at(-7));
         (state.unswept, state.removing) = (true, true);
+        (state.number, state.lazy) = (7, true);
         state.ordered = Serial(12);
         state.intent = Some(Switch {
             from: None,

@@ -289,6 +289,97 @@ fn an_order_that_a_later_one_has_passed_is_refused() {
     assert!(matches!(commit(by(9)), Err(SiteError::TermPassed { .. })));
 }
 
+/// COMMIT-10: that a switch has happened is not made durable at once, so what comes next must not write over what is.
+#[test]
+fn switches_one_after_the_other_can_be_cut_short_anywhere() {
+    let [a, b, c] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a]);
+    b.stage(&site(disk.clone()), 2, Some(&a)).unwrap();
+    disk.sync_all().unwrap();
+    let life = |site: &Site<Stopping<MemoryDisk>>| -> Result<(), SiteError> {
+        site.commit(Some(b.version()))?;
+        site.rollback(None)?;
+        site.commit(Some(b.version()))?;
+        c.stage(site, 3, Some(&b))?;
+        site.commit(None).map(drop)
+    };
+    let counting = Stopping::at(u64::MAX, disk.restarted());
+    let steps = counting.steps();
+    life(&site(counting)).unwrap();
+    let versions = [a.version(), b.version(), c.version()];
+    for step in 0..=steps.load(std::sync::atomic::Ordering::SeqCst) {
+        let stopped = disk.restarted();
+        let _ = life(&site(Stopping::at(step, stopped.clone())));
+        for seed in 0..SEEDS * 2 {
+            let when = format!("power lost before step {step}, seed {seed}");
+            let crashed = stopped.crashed(seed);
+            let site = site(crashed.clone());
+            site.recover()
+                .unwrap_or_else(|error| panic!("{when}: {error}"));
+            let live = site.status().unwrap().live.unwrap();
+            assert!(versions.contains(&live), "{when}");
+            assert_sound(&crashed, &when);
+        }
+    }
+}
+
+/// The state is in one of two files, whole, or the site is not touched.
+#[test]
+fn a_damaged_state_is_told_unless_the_other_knows_what_is_live() {
+    let [a, b, _] = trees();
+    let disk = memory();
+    with_versions(&disk, &[&a, &b]);
+    let damaged = |names: &[&str]| {
+        let disk = disk.restarted();
+        let private = disk
+            .open_dir(&disk.root().unwrap(), b"shop/.bellwether")
+            .unwrap();
+        for name in names {
+            let file = disk.open_to_write(&private, name.as_bytes()).unwrap();
+            disk.write_at(&file, b"?", 40).unwrap();
+        }
+        disk
+    };
+    for name in ["state.0", "state.1"] {
+        let disk = damaged(&[name]);
+        site(disk.clone()).recover().unwrap();
+        assert_eq!(site(disk.clone()).status().unwrap().live, Some(b.version()));
+        assert_sound(&disk, name);
+    }
+    let disk = damaged(&["state.0", "state.1"]);
+    for refused in [
+        site(disk.clone()).status().map(drop),
+        site(disk.clone()).recover().map(drop),
+        site(disk.clone()).commit(None).map(drop),
+    ] {
+        assert!(matches!(refused, Err(SiteError::StateDamaged { .. })));
+    }
+    assert!(kit::names(&disk, "shop/releases").len() >= 2);
+    // Older than what is live: it is not believed.
+    let old = {
+        let disk = memory();
+        with_versions(&disk, &[&a]);
+        disk
+    };
+    let older = ["state.0", "state.1"].map(|name| {
+        let path = format!("shop/.bellwether/{name}");
+        kit::read(&old, &path).unwrap()
+    });
+    let disk = damaged(&["state.0", "state.1"]);
+    let private = disk
+        .open_dir(&disk.root().unwrap(), b"shop/.bellwether")
+        .unwrap();
+    let file = disk.open_to_write(&private, b"state.0").unwrap();
+    disk.write_at(&file, &older[0], 0).unwrap();
+    disk.set_len(&file, older[0].len() as u64).unwrap();
+    let refused = site(disk.clone()).recover().unwrap_err();
+    assert!(
+        matches!(refused, SiteError::StateDamaged { .. }),
+        "{refused}"
+    );
+}
+
 /// A version with a file replaced, one removed, and no manifest.
 fn damaged(a: &Tree, disk: &MemoryDisk) {
     let root = disk.root().unwrap();

@@ -545,6 +545,11 @@ impl Disk for MemoryDisk {
         self.open_file(at, path)
     }
 
+    fn open_to_write(&self, at: &Handle, name: &[u8]) -> Step<Handle> {
+        let inode = self.writable()?.walk(at.inode, name)?;
+        Ok(Handle { inode })
+    }
+
     fn read_at(&self, file: &Handle, buffer: &mut [u8], offset: u64) -> Step<usize> {
         let mut volume = self.volume();
         let Body::File { data, .. } = &volume.inode(file.inode).body else {

@@ -46,6 +46,8 @@ pub trait Disk: Send + Sync {
     fn open_file(&self, at: &Self::Dir, path: &[u8]) -> Step<Self::File>;
     /// Opens a file that is there to read it and to write on.
     fn open_file_to_write(&self, at: &Self::Dir, path: &[u8]) -> Step<Self::File>;
+    /// Opens a file to read and write.
+    fn open_to_write(&self, at: &Self::Dir, name: &[u8]) -> Step<Self::File>;
     /// Reads up to `buffer.len()` bytes; 0 at the end.
     fn read_at(&self, file: &Self::File, buffer: &mut [u8], offset: u64) -> Step<usize>;
     /// Where a symbolic link leads.

@@ -79,6 +79,10 @@ impl Disk for RealDisk {
         open_beneath(at, path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)
     }
 
+    fn open_to_write(&self, at: &OwnedFd, name: &[u8]) -> Step<OwnedFd> {
+        open_beneath(at, name, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)
+    }
+
     fn read_at(&self, file: &OwnedFd, buffer: &mut [u8], offset: u64) -> Step<usize> {
         retrying(|| rustix::io::pread(file, &mut *buffer, offset))
     }

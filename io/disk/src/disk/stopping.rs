@@ -69,6 +69,9 @@ impl<D: Disk> Disk for Stopping<D> {
     fn open_file_to_write(&self, at: &D::Dir, path: &[u8]) -> Step<D::File> {
         self.look(|d| d.open_file_to_write(at, path))
     }
+    fn open_to_write(&self, at: &D::Dir, name: &[u8]) -> Step<D::File> {
+        self.look(|d| d.open_to_write(at, name))
+    }
     fn read_at(&self, file: &D::File, buffer: &mut [u8], offset: u64) -> Step<usize> {
         self.look(|d| d.read_at(file, buffer, offset))
     }
