@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,14 +6,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bellwether_content::assignment::{self, Action, Header, Part, Trust};
-use bellwether_disk::{Disk, HookRun, Mandate};
-use bellwether_types::{Name, SitePart, Term, Time, VersionId};
+use bellwether_content::assignment::{self, Header, Part, Trust};
+use bellwether_disk::{Disk, HookRun};
+use bellwether_types::{Name, SitePart, Time};
 use bellwether_wire::control::Holding;
 use bellwether_wire::transfer::AssignmentId;
 use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
 
 use super::failure;
+use super::lines::{Begun, Lines, Task};
 use super::order::Order;
 use super::place::{Done, Place, Witness};
 use super::shelf::Shelf;
@@ -70,13 +71,8 @@ pub trait Clock: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SteadyClock;
 
-/// Things that wait for one site. More are refused: whoever sends them says them again.
-const TASKS_MAX: usize = 64;
 /// No order lies further ahead than this: nothing else is done with a site while it waits.
 const LEAD_MAX: Duration = Duration::from_secs(60);
-/// Files of split updates that are remembered until their rest has come.
-const PARTS_MAX: usize = 65_536;
-
 type Tell = Box<dyn Fn(Told) + Send + Sync>;
 
 struct Inner<D: Disk> {
@@ -91,38 +87,6 @@ struct Inner<D: Disk> {
     /// A worker has ended.
     ended: Condvar,
 }
-
-#[derive(Default)]
-struct Lines {
-    by_site: BTreeMap<SitePart, Line>,
-    workers: usize,
-    stopping: bool,
-    /// Orders that took something away, the last of each site: what comes before them comes too late.
-    fences: BTreeMap<SitePart, Mandate>,
-    /// Files of split updates, by update and part.
-    parts: BTreeMap<Update, BTreeMap<u32, AssignmentId>>,
-}
-
-#[derive(Default)]
-struct Line {
-    tasks: VecDeque<Task>,
-    /// What a worker is at.
-    current: Option<Current>,
-}
-
-struct Current {
-    stages: Option<VersionId>,
-    cancelled: Arc<AtomicBool>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Task {
-    Stage(Box<Header>, Vec<AssignmentId>),
-    Obey(Order, Option<Time>),
-}
-
-/// What all parts of a split update have in common.
-type Update = (SitePart, Term, u64, Option<VersionId>, Option<VersionId>);
 
 impl<D: Disk + 'static> Custody<D> {
     /// Finishes what was decided when the node went down, and takes up what lies on the shelf. `tell` is called from
@@ -188,9 +152,9 @@ impl<D: Disk + 'static> Custody<D> {
             let reason = "the order's instant is more than a minute ahead: clocks do not agree";
             return Err(Failure::new(FailureKind::Order, reason));
         }
-        self.inner
-            .enqueue(&order.site.clone(), Task::Obey(order, at))
-            .map_or(Ok(()), Err)?;
+        let site = order.site.clone();
+        let refused = self.inner.lines().enqueue(&site, Task::Obey(order, at));
+        refused.map_or(Ok(()), Err)?;
         self.dispatch();
         Ok(())
     }
@@ -260,7 +224,7 @@ impl<D: Disk + 'static> Custody<D> {
         } else {
             let first = header.serial.0.saturating_sub(u64::from(number) - 1);
             let update = (site.clone(), header.term, first, header.base, header.target);
-            let Some(parts) = self.inner.gather(&update, number, count, id) else {
+            let Some(parts) = self.inner.lines().gather(&update, number, count, id) else {
                 return;
             };
             match self.inner.peek(parts[0]) {
@@ -269,7 +233,8 @@ impl<D: Disk + 'static> Custody<D> {
             }
         };
         let job = task.job();
-        if let Some(failure) = self.inner.enqueue(&site, task) {
+        let refused = self.inner.lines().enqueue(&site, task);
+        if let Some(failure) = refused {
             (self.inner.tell)(Told::Outcome {
                 job,
                 site,
@@ -318,68 +283,6 @@ impl<D: Disk> Inner<D> {
         assignment::peek(file).map_err(|error| failure::of_open(&error))
     }
 
-    /// Remembers a part; all parts in order once they are there.
-    fn gather(
-        &self,
-        update: &Update,
-        number: u32,
-        count: u32,
-        id: AssignmentId,
-    ) -> Option<Vec<AssignmentId>> {
-        let mut lines = self.lines();
-        if lines.parts.values().map(BTreeMap::len).sum::<usize>() >= PARTS_MAX {
-            lines.parts.clear();
-        }
-        let parts = lines.parts.entry(update.clone()).or_default();
-        parts.insert(number, id);
-        if parts.len() < count as usize {
-            return None;
-        }
-        let parts = lines.parts.remove(update)?;
-        Some(parts.into_values().collect())
-    }
-
-    /// Puts a task at the end of its site's line; why not, if it cannot be.
-    fn enqueue(&self, site: &SitePart, task: Task) -> Option<Failure> {
-        let mut lines = self.lines();
-        if lines.stopping {
-            return Some(Failure::new(FailureKind::Busy, "the node is going down"));
-        }
-        if let (Task::Stage(header, _), Some(fence)) = (&task, lines.fences.get(site))
-            && header.term == fence.term
-            && header.serial < fence.serial
-        {
-            let (serial, by) = (header.serial, fence.serial);
-            let reason = format!("assignment {serial} of site {site} was called off by order {by}");
-            return Some(Failure::new(FailureKind::Order, reason));
-        }
-        let line = lines.by_site.entry(site.clone()).or_default();
-        if line.tasks.contains(&task) {
-            return None;
-        }
-        if line.tasks.len() >= TASKS_MAX {
-            let reason = format!("{TASKS_MAX} things wait for site {site} already");
-            return Some(Failure::new(FailureKind::Busy, reason));
-        }
-        let mut fence = None;
-        if let Task::Obey(order, _) = &task
-            && matches!(order.action, Action::Abort | Action::Remove)
-        {
-            fence = Some(order.by);
-            if let Some(current) = &line.current
-                && (order.action == Action::Remove || current.stages == order.version)
-            {
-                current.cancelled.store(true, Ordering::Relaxed);
-            }
-        }
-        line.tasks.push_back(task);
-        if let Some(by) = fence {
-            let known = lines.fences.entry(site.clone()).or_insert(by);
-            *known = by.max(*known);
-        }
-        None
-    }
-
     /// Does what waits, line by line, until nothing does.
     fn work(&self) {
         let mut shift = Shift {
@@ -388,20 +291,29 @@ impl<D: Disk> Inner<D> {
         };
         loop {
             let mut lines = self.lines();
-            if let Some(line) = shift.site.take().and_then(|s| lines.by_site.get_mut(&s)) {
-                line.current = None;
+            if let Some(site) = shift.site.take() {
+                lines.end(&site);
             }
-            let next = lines.next().filter(|_| !lines.stopping);
-            let Some((site, task, cancelled)) = next.and_then(|site| lines.begin(site)) else {
+            let Some(begun) = lines.begin() else {
                 // Under the same lock: nothing comes in between that nobody does.
                 shift.end(lines);
                 return;
             };
-            shift.site = Some(site.clone());
             drop(lines);
+            let Begun {
+                site,
+                task,
+                cancelled,
+            } = begun;
+            shift.site = Some(site.clone());
             let job = task.job();
             if let Some(place) = self.places.get(&site) {
                 let done = self.carry_out(place, task, &cancelled);
+                let failed = matches!(done.outcome, Outcome::Failed(_));
+                if failed && cancelled.load(Ordering::Relaxed) && self.lines().is_stopping() {
+                    // It is staged at the next start.
+                    continue;
+                }
                 for hook in done.hooks {
                     (self.tell)(Told::Hook(site.clone(), hook));
                 }
@@ -461,53 +373,12 @@ impl<D: Disk> Shift<'_, D> {
 impl<D: Disk> Drop for Shift<'_, D> {
     fn drop(&mut self) {
         let mut lines = self.inner.lines();
-        if let Some(line) = self.site.take().and_then(|s| lines.by_site.get_mut(&s)) {
-            line.current = None;
+        if let Some(site) = self.site.take() {
+            lines.end(&site);
         }
         lines.workers -= 1;
         drop(lines);
         self.inner.ended.notify_all();
-    }
-}
-
-impl Lines {
-    /// A line in which something waits and nobody works.
-    fn next(&self) -> Option<SitePart> {
-        let mut lines = self.by_site.iter();
-        let waits = |line: &Line| line.current.is_none() && !line.tasks.is_empty();
-        lines
-            .find(|(_, line)| waits(line))
-            .map(|(site, _)| site.clone())
-    }
-
-    fn begin(&mut self, site: SitePart) -> Option<(SitePart, Task, Arc<AtomicBool>)> {
-        let line = self.by_site.get_mut(&site)?;
-        let task = line.tasks.pop_front()?;
-        let aborts = |waiting: &Task| match (waiting, &task) {
-            (Task::Obey(order, _), Task::Stage(header, _)) => {
-                order.action == Action::Abort && order.version == header.target
-            }
-            _ => false,
-        };
-        let called_off = line.tasks.iter().any(aborts);
-        let cancelled = Arc::new(AtomicBool::new(called_off));
-        line.current = Some(Current {
-            stages: match &task {
-                Task::Stage(header, _) => header.target,
-                Task::Obey(..) => None,
-            },
-            cancelled: Arc::clone(&cancelled),
-        });
-        Some((site, task, cancelled))
-    }
-}
-
-impl Task {
-    fn job(&self) -> Option<Name> {
-        match self {
-            Self::Stage(header, _) => header.job.clone(),
-            Self::Obey(order, _) => Some(order.job.clone()),
-        }
     }
 }
 
@@ -527,10 +398,7 @@ impl<D: Disk> Place<D> {
 impl<D: Disk> Drop for Custody<D> {
     fn drop(&mut self) {
         let mut lines = self.inner.lines();
-        lines.stopping = true;
-        for line in lines.by_site.values_mut() {
-            line.tasks.clear();
-        }
+        lines.stop();
         while lines.workers > 0 {
             let waited = self.inner.ended.wait(lines);
             lines = waited.unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@
 
 mod custody;
 mod failure;
+mod lines;
 mod order;
 mod place;
 mod shelf;

@@ -13,7 +13,7 @@ pub trait Shelf: Send + Sync {
     fn open(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>>;
 }
 
-/// A folder in which each assignment is a file called by its id, or a folder of that name with a file `data`.
+/// A folder in which each assignment is a file called by its id, in 64 hexadecimal digits.
 #[derive(Debug, Clone)]
 pub struct FolderShelf(pub PathBuf);
 
@@ -39,13 +39,7 @@ impl Shelf for FolderShelf {
     }
 
     fn open(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>> {
-        let path = self.0.join(id.0.to_string());
-        let path = if path.is_dir() {
-            path.join("data")
-        } else {
-            path
-        };
-        let file = File::open(path)?;
+        let file = File::open(self.0.join(id.0.to_string()))?;
         Ok(Box::new(BufReader::with_capacity(READ_LEN, file)))
     }
 }

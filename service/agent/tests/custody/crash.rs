@@ -144,3 +144,26 @@ fn what_lay_on_the_shelf_when_the_node_died_is_staged_at_its_next_start() {
     let passed = order(Action::Commit, 2, Some(version(&a)));
     assert_eq!(failure(node.obey(&passed)).kind, FailureKind::Order);
 }
+
+/// A node that goes down in order says nothing of what it did not finish, and takes it up again.
+#[test]
+fn a_stage_that_is_cut_by_the_nodes_end_is_taken_up_at_the_next_start() {
+    let [a, ..] = farms();
+    let node = Node::new();
+    for file in assignment(header(&shop(), 1), None, &a) {
+        let id = node.shelf.put(&file);
+        node.custody.arrived(id);
+    }
+    let (disk, shelf, told) = (node.disk.clone(), node.shelf.clone(), node.told_later());
+    drop(node);
+    let before = told.lock().unwrap().len();
+    let node = Node::with(Setting {
+        disk,
+        shelf,
+        ..Setting::default()
+    });
+    let after = node.outcomes().len();
+    assert_eq!(before + after, 1, "it is told once, before or after");
+    let staged = node.site().status().unwrap().staged;
+    assert_eq!(staged, Some(version(&a)));
+}

@@ -284,6 +284,11 @@ impl Node {
         std::mem::take(&mut *self.told.lock().unwrap())
     }
 
+    /// What will have been told when the node is no more.
+    pub(crate) fn told_later(&self) -> Arc<Mutex<Vec<Told>>> {
+        Arc::clone(&self.told)
+    }
+
     pub(crate) fn live(&self) -> Option<VersionId> {
         self.site().status().unwrap().live
     }

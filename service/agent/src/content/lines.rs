@@ -1,0 +1,196 @@
+//! What waits to be done: a line for each site and part.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bellwether_content::assignment::{Action, Header};
+use bellwether_disk::Mandate;
+use bellwether_types::{Name, SitePart, Term, Time, VersionId};
+use bellwether_wire::transfer::AssignmentId;
+use bellwether_wire::uplink::{Failure, FailureKind};
+
+use super::order::Order;
+
+/// Things that wait for one site. More are refused: whoever sends them says them again.
+const TASKS_MAX: usize = 64;
+/// Files of split updates that are remembered until their rest has come.
+const PARTS_MAX: usize = 65_536;
+
+/// All lines, and who works at them.
+#[derive(Default)]
+pub(super) struct Lines {
+    by_site: BTreeMap<SitePart, Line>,
+    /// How many workers there are.
+    pub(super) workers: usize,
+    stopping: bool,
+    /// Orders that took something away, the last of each site: what comes before them comes too late.
+    fences: BTreeMap<SitePart, Mandate>,
+    /// Files of split updates, by update and part.
+    parts: BTreeMap<Update, BTreeMap<u32, AssignmentId>>,
+}
+
+#[derive(Default)]
+struct Line {
+    tasks: VecDeque<Task>,
+    /// What a worker is at.
+    current: Option<Current>,
+}
+
+struct Current {
+    stages: Option<VersionId>,
+    cancelled: Arc<AtomicBool>,
+}
+
+/// Something to be done for one site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    /// An assignment of these files in order, and the header of the first.
+    Stage(Box<Header>, Vec<AssignmentId>),
+    /// An order, and its instant.
+    Obey(Order, Option<Time>),
+}
+
+/// A task that is begun.
+pub(super) struct Begun {
+    pub(super) site: SitePart,
+    pub(super) task: Task,
+    /// Is it wanted no more?
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+/// What all parts of a split update have in common.
+pub(super) type Update = (SitePart, Term, u64, Option<VersionId>, Option<VersionId>);
+
+impl Lines {
+    /// Puts a task at the end of its site's line; why not, if it cannot be.
+    pub(super) fn enqueue(&mut self, site: &SitePart, task: Task) -> Option<Failure> {
+        if self.stopping {
+            return Some(Failure::new(FailureKind::Busy, "the node is going down"));
+        }
+        if let (Task::Stage(header, _), Some(fence)) = (&task, self.fences.get(site))
+            && header.term == fence.term
+            && header.serial < fence.serial
+        {
+            let (serial, by) = (header.serial, fence.serial);
+            let reason = format!("assignment {serial} of site {site} was called off by order {by}");
+            return Some(Failure::new(FailureKind::Order, reason));
+        }
+        let line = self.by_site.entry(site.clone()).or_default();
+        if line.tasks.contains(&task) {
+            return None;
+        }
+        if line.tasks.len() >= TASKS_MAX {
+            let reason = format!("{TASKS_MAX} things wait for site {site} already");
+            return Some(Failure::new(FailureKind::Busy, reason));
+        }
+        let mut fence = None;
+        if let Task::Obey(order, _) = &task
+            && matches!(order.action, Action::Abort | Action::Remove)
+        {
+            fence = Some(order.by);
+            if let Some(current) = &line.current
+                && (order.action == Action::Remove || current.stages == order.version)
+            {
+                current.cancelled.store(true, Ordering::Relaxed);
+            }
+        }
+        line.tasks.push_back(task);
+        if let Some(by) = fence {
+            let known = self.fences.entry(site.clone()).or_insert(by);
+            *known = by.max(*known);
+        }
+        None
+    }
+
+    /// Remembers a part; all parts in order once they are there.
+    pub(super) fn gather(
+        &mut self,
+        update: &Update,
+        number: u32,
+        count: u32,
+        id: AssignmentId,
+    ) -> Option<Vec<AssignmentId>> {
+        if self.parts.values().map(BTreeMap::len).sum::<usize>() >= PARTS_MAX {
+            self.parts.clear();
+        }
+        let parts = self.parts.entry(update.clone()).or_default();
+        parts.insert(number, id);
+        if parts.len() < count as usize {
+            return None;
+        }
+        let parts = self.parts.remove(update)?;
+        Some(parts.into_values().collect())
+    }
+
+    /// A line in which something waits and nobody works.
+    pub(super) fn next(&self) -> Option<SitePart> {
+        let mut lines = self.by_site.iter();
+        let waits = |line: &Line| line.current.is_none() && !line.tasks.is_empty();
+        lines
+            .find(|(_, line)| waits(line))
+            .map(|(site, _)| site.clone())
+    }
+
+    /// Begins with what is next, unless all is to end.
+    pub(super) fn begin(&mut self) -> Option<Begun> {
+        let site = self.next().filter(|_| !self.stopping)?;
+        let line = self.by_site.get_mut(&site)?;
+        let task = line.tasks.pop_front()?;
+        let aborts = |waiting: &Task| match (waiting, &task) {
+            (Task::Obey(order, _), Task::Stage(header, _)) => {
+                order.action == Action::Abort && order.version == header.target
+            }
+            _ => false,
+        };
+        let called_off = line.tasks.iter().any(aborts);
+        let cancelled = Arc::new(AtomicBool::new(called_off));
+        line.current = Some(Current {
+            stages: match &task {
+                Task::Stage(header, _) => header.target,
+                Task::Obey(..) => None,
+            },
+            cancelled: Arc::clone(&cancelled),
+        });
+        Some(Begun {
+            site,
+            task,
+            cancelled,
+        })
+    }
+
+    /// What a worker was at is done.
+    pub(super) fn end(&mut self, site: &SitePart) {
+        if let Some(line) = self.by_site.get_mut(site) {
+            line.current = None;
+        }
+    }
+
+    /// Nothing is begun any more, and what is being staged is wanted no more.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+        for line in self.by_site.values_mut() {
+            line.tasks.clear();
+            if let Some(current) = &line.current
+                && current.stages.is_some()
+            {
+                current.cancelled.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether all is to end.
+    pub(super) const fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+}
+
+impl Task {
+    /// The job that it belongs to.
+    pub(super) fn job(&self) -> Option<Name> {
+        match self {
+            Self::Stage(header, _) => header.job.clone(),
+            Self::Obey(order, _) => Some(order.job.clone()),
+        }
+    }
+}
