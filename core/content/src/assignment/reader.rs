@@ -182,12 +182,8 @@ fn read_head<R: Read>(mut input: R, trust: &Trust) -> Result<SealedHead, OpenErr
         return Err(OpenError::BlockList);
     }
     let trailer_len = if sent.is_empty() { 0 } else { trailer.0.len() };
-    let head_len = FIXED_LEN
-        + header_bytes.len()
-        + block_list.len()
-        + sent.len()
-        + trailer_len
-        + sealed.len();
+    let head_len =
+        FIXED_LEN + header_bytes.len() + block_list.len() + sent.len() + trailer_len + sealed.len();
     Ok(SealedHead {
         outline: Outline {
             header,
