@@ -218,22 +218,26 @@ fn check_writes(
             written,
         });
     }
-    let sets_id = |entry: &Entry| match entry {
-        Entry::Directory { mode, .. } | Entry::File(File { mode, .. }) if mode.sets_id() => {
-            Some(mode.bits())
-        }
-        _ => None,
-    };
-    let offender = tree
-        .iter()
-        .find_map(|(path, entry)| Some((path, sets_id(entry)?)));
-    match offender.filter(|_| !accepting.allow_set_id) {
+    match set_id(tree.iter()).filter(|_| !accepting.allow_set_id) {
         None => Ok(()),
         Some((path, mode)) => Err(StageError::SetId {
             path: path.clone(),
             mode,
         }),
     }
+}
+
+/// The first entry that would run as its owner or group.
+pub(crate) fn set_id<'m>(
+    entries: impl IntoIterator<Item = (&'m TreePath, &'m Entry)>,
+) -> Option<(&'m TreePath, u32)> {
+    let mut entries = entries.into_iter();
+    entries.find_map(|(path, entry)| match entry {
+        Entry::Directory { mode, .. } | Entry::File(File { mode, .. }) if mode.sets_id() => {
+            Some((path, mode.bits()))
+        }
+        _ => None,
+    })
 }
 
 /// The parts of an assignment as they come in.
