@@ -41,9 +41,13 @@ pub struct Policy {
     /// How far ahead the common instant of a commit lies: longer than an order takes to the last node.
     #[n(11)]
     pub lead: Duration,
-    /// After how long something is said again to who did not answer.
+    /// After how long an order is given again to who did not answer.
     #[n(12)]
     pub repeat: Duration,
+    /// After how long nodes are told again of content that they do not have yet. It may take long to arrive, and a leader
+    /// whose connection is new is told at once (see [`View::notified`](crate::View::notified)).
+    #[n(13)]
+    pub renew: Duration,
 }
 
 /// How many of the nodes that a job is for. Never fewer than one.
@@ -142,6 +146,7 @@ impl Default for Policy {
             commit_max: Duration::from_secs(30),
             lead: Duration::from_millis(250),
             repeat: Duration::from_secs(2),
+            renew: Duration::from_secs(30),
         }
     }
 }

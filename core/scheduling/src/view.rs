@@ -24,9 +24,10 @@ pub struct View {
     pub occupied: Vec<Occupied>,
     /// What nodes reported of this job, each one's last word.
     pub reported: BTreeMap<NodeId, Reported>,
-    /// When nodes were last told of the job's content.
+    /// When nodes were last told of the job's content. Forgotten of nodes whose leader is another, or has connected anew.
     pub notified: BTreeMap<NodeId, Moment>,
-    /// When nodes were last told to commit, roll back, remove or drop: what the job's present phase tells them.
+    /// When nodes were last told to commit, roll back, remove or drop: what the job's present phase tells them. Forgotten
+    /// likewise.
     pub ordered: BTreeMap<NodeId, Moment>,
 }
 

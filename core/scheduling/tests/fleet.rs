@@ -549,6 +549,7 @@ fn quick(commit: CommitMode) -> Policy {
         distribute_max: Duration::from_secs(30),
         commit_max: Duration::from_secs(10),
         repeat: Duration::from_secs(1),
+        renew: Duration::from_secs(1),
         ..Policy::default()
     }
 }

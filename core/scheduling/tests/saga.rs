@@ -342,10 +342,10 @@ fn together_means_that_nothing_is_ordered_before_the_quorum_has_staged() {
     view.notified = nodes(3).into_iter().map(|node| (node, T)).collect();
     assert_eq!(
         next(&state, &view, T),
-        Decision::Wait(Some(T + policy.repeat))
+        Decision::Wait(Some(T + policy.renew))
     );
     // Who did not answer is told again.
-    let later = T + policy.repeat;
+    let later = T + policy.renew;
     assert!(matches!(next(&state, &view, later), Decision::Notify(_)));
     view.notified = nodes(3).into_iter().map(|node| (node, later)).collect();
 

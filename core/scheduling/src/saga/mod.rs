@@ -1,10 +1,14 @@
 //! What a job does next.
 
+mod standing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bellwether_types::{NodeId, Serial, VersionId};
 use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
+
+use standing::Standing;
 
 use crate::conflict::conflict;
 use crate::job::Kind;
@@ -72,18 +76,6 @@ struct Saga<'s> {
     state: &'s JobState,
     view: &'s View,
     now: Moment,
-}
-
-/// What a node's words mean for the step that is under way.
-enum Standing {
-    /// It is where it should be.
-    Done,
-    /// It has staged the content.
-    Staged,
-    /// It could not.
-    Failed(Failure),
-    /// It has not said.
-    Open,
 }
 
 impl Saga<'_> {
@@ -159,7 +151,7 @@ impl Saga<'_> {
         }
         let bytes = state.plan.as_ref().map_or(0, |plan| plan.bytes);
         open.retain(|node| view.hindrance(*node, bytes).is_none());
-        let to_tell = self.untold(&view.notified, &open, since);
+        let to_tell = self.untold(&view.notified, &open, since, policy.renew);
         if !to_tell.is_empty() {
             return Decision::Notify(self.by_base(to_tell));
         }
@@ -181,10 +173,16 @@ impl Saga<'_> {
                     false => Decision::Keep(Step::Decided),
                 };
             }
-            return self.wait_for(&view.notified, &open, since, deadline.min(quiet));
+            return self.wait_for(
+                &view.notified,
+                &open,
+                since,
+                policy.renew,
+                deadline.min(quiet),
+            );
         }
         if !over {
-            return self.wait_for(&view.notified, &open, since, deadline);
+            return self.wait_for(&view.notified, &open, since, policy.renew, deadline);
         }
         let (had, of) = (ready + done, state.nodes.len());
         let mut why = format!("{had} of {of} nodes have it, and {needed} are needed");
@@ -228,7 +226,7 @@ impl Saga<'_> {
             endings.insert(*node, ending);
         }
         let deadline = since.max(view.began) + policy.commit_max;
-        let untold = self.untold(&view.ordered, &to_order, since);
+        let untold = self.untold(&view.ordered, &to_order, since, policy.repeat);
         if *now < deadline && !untold.is_empty() {
             let first = !view.ordered.values().any(|told| *told >= since);
             return Decision::Order {
@@ -240,7 +238,7 @@ impl Saga<'_> {
             };
         }
         if *now < deadline && !open.is_empty() {
-            return self.wait_for(&view.ordered, &to_order, since, deadline);
+            return self.wait_for(&view.ordered, &to_order, since, policy.repeat, deadline);
         }
         let done = endings.values().filter(|e| **e == Ending::Done).count();
         if done == state.nodes.len() {
@@ -313,6 +311,7 @@ impl Saga<'_> {
         ending: impl Fn(NodeId) -> Option<Ending>,
     ) -> Option<Decision> {
         let Self { state, view, now } = self;
+        let repeat = state.job.policy.repeat;
         let deadline = since.max(view.began) + state.job.policy.commit_max;
         let mut open = state.nodes.clone();
         open.retain(|node| ending(*node).is_none());
@@ -321,9 +320,9 @@ impl Saga<'_> {
         if *now >= deadline || (open.is_empty() && !unknown) {
             return None;
         }
-        let nodes = self.untold(&view.ordered, &open, since);
+        let nodes = self.untold(&view.ordered, &open, since, repeat);
         if nodes.is_empty() {
-            return Some(self.wait_for(&view.ordered, &open, since, deadline));
+            return Some(self.wait_for(&view.ordered, &open, since, repeat, deadline));
         }
         Some(Decision::Order {
             kind,
@@ -332,145 +331,6 @@ impl Saga<'_> {
             nodes,
             lead: None,
         })
-    }
-
-    /// What a node's words, since the step began, mean for it.
-    fn standing(&self, node: NodeId, since: Moment) -> Standing {
-        let Self { state, view, .. } = self;
-        let target = state.plan.as_ref().and_then(|plan| plan.target);
-        let removes = state.job.kind == Kind::Remove;
-        match view.reported.get(&node).map(|reported| &reported.outcome) {
-            // What a node has, it has, whenever it said so.
-            Some(Outcome::Live(receipt))
-                if !removes
-                    && receipt.served.site == state.job.site
-                    && Some(receipt.served.version) == target =>
-            {
-                return Standing::Done;
-            }
-            Some(Outcome::Staged(version)) if Some(*version) == target => return Standing::Staged,
-            Some(Outcome::Removed) if removes => return Standing::Done,
-            _ => {}
-        }
-        // It may have been there before the job began.
-        match view.base(node) {
-            Some(Some(live)) if !removes && Some(live) == target => return Standing::Done,
-            Some(None) if removes => return Standing::Done,
-            _ => {}
-        }
-        // A failure counts for the attempt that it came in.
-        match view.said_since(node, since) {
-            Some(Outcome::Failed(why) | Outcome::Behind(_, why)) => Standing::Failed(why.clone()),
-            _ => Standing::Open,
-        }
-    }
-
-    /// Bases of nodes that could take part and for which there is no variant.
-    fn lacking_bases(&self, since: Moment) -> BTreeSet<Option<VersionId>> {
-        let Self { state, view, .. } = self;
-        if !state.job.kind.distributes() {
-            return BTreeSet::new();
-        }
-        let bytes = state.plan.as_ref().map_or(0, |plan| plan.bytes);
-        let nodes = state.nodes.iter().filter(|node| {
-            view.hindrance(**node, bytes).is_none()
-                && matches!(self.standing(**node, since), Standing::Open)
-        });
-        let bases = nodes.filter_map(|node| view.base(*node));
-        let planned = |base: &Option<VersionId>| {
-            let plan = state.plan.as_ref();
-            plan.is_some_and(|plan| plan.bases.contains(base))
-        };
-        bases.filter(|base| !planned(base)).collect()
-    }
-
-    /// Why too few are able; `None` if there are enough (CCM-05, CCM-06).
-    fn below_quorum(&self, nodes: &BTreeSet<NodeId>, bytes: u64) -> Option<Failure> {
-        let mut able = 0;
-        let mut hindrance = None;
-        for node in nodes {
-            match self.view.hindrance(*node, bytes) {
-                None => able += 1,
-                Some(why) => hindrance = Some((node, why)),
-            }
-        }
-        let needed = self.state.job.policy.quorum_before.needed(nodes.len());
-        if able >= needed {
-            return None;
-        }
-        let of = nodes.len();
-        let mut reason = format!("{able} of {of} nodes are able, and {needed} are needed");
-        let mut kind = FailureKind::Silent;
-        if let Some((node, why)) = hindrance {
-            reason = format!("{reason}; node {node}: {why}");
-            kind = why.kind;
-        }
-        Some(Failure::new(kind, reason))
-    }
-
-    /// A conclusion from silence, as soon as silence means something.
-    fn once_settled(&self, nodes: &BTreeSet<NodeId>, step: Step) -> Decision {
-        match self.unsettled(nodes) {
-            Some(settled) => Decision::Wait(Some(settled)),
-            None => Decision::Keep(step),
-        }
-    }
-
-    /// Until when more is to be heard of nodes; `None` if all is known, or enough time was given.
-    fn unsettled(&self, nodes: &BTreeSet<NodeId>) -> Option<Moment> {
-        let settled = self.view.began + self.state.job.policy.patience;
-        let unknown = nodes.iter().any(|node| self.view.is_unknown(*node));
-        (unknown && self.now < settled).then_some(settled)
-    }
-
-    /// Who of `open` was not told since the step began, or so long ago that it is told again.
-    fn untold(
-        &self,
-        told: &BTreeMap<NodeId, Moment>,
-        open: &BTreeSet<NodeId>,
-        since: Moment,
-    ) -> BTreeSet<NodeId> {
-        let repeat = self.state.job.policy.repeat;
-        let due = |node: &&NodeId| match told.get(*node) {
-            Some(told) if *told >= since => *told + repeat <= self.now,
-            _ => true,
-        };
-        open.iter().filter(due).copied().collect()
-    }
-
-    /// Waits for `deadline`, or until somebody is told again.
-    fn wait_for(
-        &self,
-        told: &BTreeMap<NodeId, Moment>,
-        open: &BTreeSet<NodeId>,
-        since: Moment,
-        deadline: Moment,
-    ) -> Decision {
-        let repeat = self.state.job.policy.repeat;
-        let told = open.iter().filter_map(|node| told.get(node));
-        let again = told
-            .filter(|told| **told >= since)
-            .map(|told| *told + repeat);
-        Decision::Wait(Some(
-            again.min().map_or(deadline, |again| again.min(deadline)),
-        ))
-    }
-
-    fn by_base(&self, nodes: BTreeSet<NodeId>) -> BTreeMap<Option<VersionId>, BTreeSet<NodeId>> {
-        let mut bases: BTreeMap<_, BTreeSet<NodeId>> = BTreeMap::new();
-        for node in nodes {
-            if let Some(base) = self.view.base(node) {
-                bases.entry(base).or_default().insert(node);
-            }
-        }
-        bases
-    }
-
-    /// Why a node that said nothing is behind.
-    fn silence(&self, node: NodeId, bytes: u64) -> Failure {
-        let hindrance = self.view.hindrance(node, bytes);
-        let silent = || Failure::new(FailureKind::Silent, "it did not say that it is done");
-        hindrance.unwrap_or_else(silent)
     }
 }
 
