@@ -136,7 +136,7 @@ impl Membership {
             return self.deadlines.set(Timer::Move, now + heartbeat / 8);
         }
         if told == ORDERS_BEFORE + 1 {
-            self.move_to(to, out);
+            self.move_to(now, to, out);
             self.note_control(now);
         }
         if told > ORDERS_BEFORE + ORDERS_AFTER {
@@ -168,7 +168,7 @@ impl Membership {
                 }
             }
             Role::Leaderless | Role::Member(_) | Role::Leader(_) => {
-                self.move_to(order.channel, out);
+                self.move_to(now, order.channel, out);
             }
         }
     }
@@ -185,7 +185,7 @@ impl Membership {
         }
     }
 
-    pub(crate) fn move_to(&mut self, control: SocketAddr, out: &mut Outbox<Output>) {
+    pub(crate) fn move_to(&mut self, now: Time, control: SocketAddr, out: &mut Outbox<Output>) {
         if self.state.control == control {
             return;
         }
@@ -197,6 +197,7 @@ impl Membership {
         out.push(Output::Control(control));
         out.push(Output::Told(Event::Moved(control)));
         self.carry(out);
+        self.await_company(now);
     }
 
     /// Not for ever on a channel that others may have left: without a leader, or leading nobody.
@@ -217,6 +218,8 @@ impl Membership {
         }
         let channel = self.settings.channel;
         self.state.control = channel;
+        // Heartbeats must not name a channel that the leader has left.
+        self.state.moving = None;
         out.push(Output::Control(channel));
         out.push(Output::Told(Event::FellBack(channel)));
         self.carry(out);
@@ -263,7 +266,7 @@ impl Membership {
     }
 
     /// A new state is in force: what it says of channels is done.
-    pub(crate) fn state_changed(&mut self, members: bool, out: &mut Outbox<Output>) {
+    pub(crate) fn state_changed(&mut self, now: Time, members: bool, out: &mut Outbox<Output>) {
         if members {
             out.push(Output::Roster);
         }
@@ -271,7 +274,7 @@ impl Membership {
             (self.state.segment.get(&Key::Control), &self.state.role)
         {
             let control = *control;
-            self.move_to(control, out);
+            self.move_to(now, control, out);
         }
         let node = self.node();
         let groups = self.state.segment.groups();

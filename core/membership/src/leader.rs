@@ -201,7 +201,7 @@ impl Membership {
         let first = !leader.reported;
         leader.reported = true;
         self.send_pages(now, To::All, from);
-        self.state_told(first || !changes.is_empty(), out);
+        self.state_told(now, first || !changes.is_empty(), out);
         if first {
             self.tell_control_server(None, out);
         } else if !changes.is_empty() {
@@ -210,7 +210,7 @@ impl Membership {
     }
 
     /// A state of this leader's own making is in force.
-    pub(crate) fn state_told(&mut self, members: bool, out: &mut Outbox<Output>) {
+    pub(crate) fn state_told(&mut self, now: Time, members: bool, out: &mut Outbox<Output>) {
         let Some(version) = self.state.segment.version() else {
             return;
         };
@@ -220,7 +220,7 @@ impl Membership {
         self.carry(out);
         let count = self.state.segment.member_count();
         out.push(Output::Told(Event::Reported(version, count)));
-        self.state_changed(members, out);
+        self.state_changed(now, members, out);
     }
 
     /// The whole segment, or what changed in it.

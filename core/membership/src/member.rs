@@ -92,7 +92,7 @@ impl Membership {
     pub(crate) fn take_carried(&mut self, now: Time, carried: &Carried, out: &mut Outbox<Output>) {
         if let Role::Member(_) = &self.state.role {
             // Elections and merges need all on one channel.
-            self.move_to(carried.control.unwrap_or(self.settings.channel), out);
+            self.move_to(now, carried.control.unwrap_or(self.settings.channel), out);
         }
         let Role::Member(member) = &mut self.state.role else {
             return;
@@ -210,7 +210,7 @@ impl Membership {
         let members = member.ahead.settle(&mut self.state.segment, version);
         (member.asked, member.patience) = (0, PATIENCE);
         self.deadlines.cancel(Timer::Ask);
-        self.state_changed(members, out);
+        self.state_changed(now, members, out);
         let Role::Member(member) = &self.state.role else {
             return;
         };
@@ -268,7 +268,7 @@ impl Membership {
             .ahead
             .aim(version.sequence, self.state.segment.digest());
         self.deadlines.cancel(Timer::Ask);
-        self.state_changed(true, out);
+        self.state_changed(now, true, out);
         if self.is_in_force() {
             self.be_registered(now, version, out);
         } else {

@@ -285,7 +285,7 @@ impl Membership {
             let present = numbers.filter(|(_, number)| !coordinator.failed.contains(**number));
             leader.heard.extend(present.map(|(node, _)| *node));
         }
-        self.state_told(true, out);
+        self.state_told(now, true, out);
         self.tell_control_server(None, out);
         // Who was not well known to its own subgroup is known by its registration.
         for (node, mut record) in strangers {

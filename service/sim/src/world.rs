@@ -61,6 +61,8 @@ pub(crate) struct Node<P: Process> {
     starts: u64,
     /// The highest reign that it obeyed when nothing waited for its disk any more.
     sworn: Option<(NodeId, Epoch)>,
+    /// The reign that it leads, as far as others could know.
+    office: Option<Epoch>,
     /// Wake-ups in a row that left a deadline due.
     spins: u32,
 }
@@ -257,6 +259,7 @@ impl<P: Process> World<P> {
         node.fuse = None;
         self.trace.record(self.now, address, b'x', &[wiped.into()]);
         self.trace.tell(self.now, || format!("{address} dies"));
+        self.nodes[address as usize].office = None;
         let view = self.nodes[address as usize].view.take();
         self.watch.died(self.now, address, view);
     }
@@ -471,18 +474,25 @@ impl<P: Process> World<P> {
         let Some(process) = &node.process else {
             return;
         };
-        let view = Some(process.view());
-        if node.waiting.is_empty() && node.writing.is_none() {
-            let sworn = view.and_then(|view| Some((view.id, view.obeyed?)));
-            node.sworn = sworn.or(node.sworn);
+        let view = process.view();
+        // What was not carried out yet is nothing that anybody could know of.
+        let is_carried_out = node.waiting.is_empty() && node.writing.is_none();
+        if is_carried_out && let Some(obeyed) = view.obeyed {
+            node.sworn = Some((view.id, obeyed));
         }
-        if view != node.view {
-            let before = std::mem::replace(&mut node.view, view);
-            if let Some(view) = view {
-                self.trace
-                    .tell(self.now, || format!("{address} {:?}: {view}", view.id));
-                self.watch.changed(self.now, address, before, view);
-            }
+        let before = node.view.replace(view);
+        let office = match is_carried_out {
+            true => view.leads(),
+            false => node.office.filter(|held| view.leads() == Some(*held)),
+        };
+        let is_crowned = office != std::mem::replace(&mut node.office, office);
+        if before != Some(view) {
+            self.trace
+                .tell(self.now, || format!("{address} {:?}: {view}", view.id));
+            self.watch.changed(self.now, address, before, view);
+        }
+        if let Some(epoch) = office.filter(|_| is_crowned) {
+            self.watch.crowned(self.now, address, epoch, &view);
         }
         self.set_wake(address);
     }
@@ -545,6 +555,7 @@ impl<P: Process> Node<P> {
             view: None,
             starts: 0,
             sworn: None,
+            office: None,
             spins: 0,
         }
     }

@@ -194,11 +194,6 @@ impl Watch {
             self.segment.forget(node, before);
         }
         self.segment.learn(node, &view);
-        if let Some(epoch) = view.leads()
-            && before.and_then(|before| before.leads()) != Some(epoch)
-        {
-            self.crowned(now, node, epoch, &view);
-        }
         self.look(now);
     }
 
@@ -248,7 +243,8 @@ impl Watch {
         }
     }
 
-    fn crowned(&mut self, now: Time, node: u32, epoch: Epoch, view: &View) {
+    /// A node leads, and has kept that it does.
+    pub(crate) fn crowned(&mut self, now: Time, node: u32, epoch: Epoch, view: &View) {
         if epoch.leader != view.id {
             self.fail(now, node, Property::ForeignReign(epoch));
         }
@@ -265,6 +261,7 @@ impl Watch {
         }
         self.statistics.reigns += 1;
         self.statistics.false_reigns += u64::from(needless);
+        self.look(now);
     }
 
     /// Something happened to a segment that it has to come to terms with.
