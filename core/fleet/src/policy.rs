@@ -6,9 +6,9 @@ use serde::ser::{Serialize, Serializer};
 use serde::{Deserialize as Read, Serialize as Write};
 use utoipa::ToSchema;
 
-/// How a site's content goes out. What is not said is as in [`Policy::default`].
+/// How a site's content goes out. What is not said is as it is by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Read, Write, ToSchema)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// When what is staged goes live.
     pub commit: CommitMode,

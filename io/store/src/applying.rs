@@ -123,7 +123,11 @@ impl Applying<'_> {
             Command::AdvanceKey { segment } => segment::advance(self, segment).await,
             Command::RetireKey { segment } => segment::retire(self, segment).await,
             Command::Enrol(enrolment) => node::enrol(self, enrolment).await,
-            Command::Renew { node, certificate } => node::renew(self, *node, certificate).await,
+            Command::Renew {
+                node,
+                key,
+                certificate,
+            } => node::renew(self, *node, key, certificate).await,
             Command::LabelNode { node, set, unset } => node::label(self, *node, set, unset).await,
             Command::MoveNode { node, segment } => node::relocate(self, *node, segment).await,
             Command::RemoveNode { node } => node::remove(self, *node).await,

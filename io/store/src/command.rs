@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use bellwether_fleet::{Group, Labels, Site};
-use bellwether_types::{Name, NodeId};
+use bellwether_types::{Hash, Name, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
@@ -112,6 +112,8 @@ pub enum Command {
     Renew {
         /// Which.
         node: NodeId,
+        /// The hash of its public key from now on.
+        key: Hash,
         /// The certificate.
         certificate: Certificate,
     },

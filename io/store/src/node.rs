@@ -76,13 +76,13 @@ pub(crate) async fn enrol(applying: &mut Applying<'_>, enrolment: &Enrolment) ->
     let token = token::find(applying, &enrolment.token)
         .await?
         .ok_or(Refused::Token)?;
-    let placement = match token {
-        token::Token {
-            role: Role::Node,
-            placement: Some(placement),
-            ..
-        } => placement,
-        _ => return Err(Refused::Token.into()),
+    let token::Token {
+        role: Role::Node,
+        placement: Some(placement),
+        ..
+    } = token
+    else {
+        return Err(Refused::Token.into());
     };
     let id = enrolment.node.to_string();
     let known = sqlx::query("SELECT key, segment FROM nodes WHERE id = $1")
@@ -145,10 +145,17 @@ async fn place(
 pub(crate) async fn renew(
     applying: &mut Applying<'_>,
     node: NodeId,
+    key: &Hash,
     certificate: &Certificate,
 ) -> Effect {
     segment_of(applying, node).await?;
-    certify(applying, &node.to_string(), certificate).await
+    let id = node.to_string();
+    sqlx::query("UPDATE nodes SET key = $2 WHERE id = $1")
+        .bind(&id)
+        .bind(key.0.as_slice())
+        .execute(&mut *applying.db)
+        .await?;
+    certify(applying, &id, certificate).await
 }
 
 async fn certify(applying: &mut Applying<'_>, node: &str, certificate: &Certificate) -> Effect {

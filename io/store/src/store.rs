@@ -163,7 +163,7 @@ impl Store {
             rows.iter().map(entry).collect::<Result<_, StoreError>>()?;
         let whole = entries
             .first()
-            .map_or(after >= self.applied(), |(first, _)| *first == after + 1);
+            .map_or_else(|| after >= self.applied(), |(first, _)| *first == after + 1);
         Ok(whole.then_some(entries))
     }
 

@@ -2,6 +2,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::agent::AgentCommand;
 use crate::content::ContentCommand;
+use crate::control::{
+    Audit, EventsCommand, GroupCommand, Login, NodeCommand, SegmentCommand, Server, SiteCommand,
+    TokenCommand,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::multicast::MulticastCommand;
@@ -66,6 +70,29 @@ pub(crate) enum Command {
     /// Plan, inspect and apply content on this machine.
     #[command(subcommand)]
     Content(ContentCommand),
+    /// Run the control server.
+    Server(Server),
+    /// Keep how to reach a control server, and as whom.
+    Login(Login),
+    /// Give, list and revoke tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Define, list, show and forget sites.
+    #[command(subcommand)]
+    Site(SiteCommand),
+    /// Define, list, show and forget groups of nodes.
+    #[command(subcommand)]
+    Group(GroupCommand),
+    /// List and name segments.
+    #[command(subcommand)]
+    Segment(SegmentCommand),
+    /// List, label, move and put out nodes.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Show what happened, and what happens.
+    Events(EventsCommand),
+    /// Show who wanted what, and what came of it.
+    Audit(Audit),
     /// Run this node's agent, or speak with the one that runs.
     #[command(subcommand)]
     Agent(AgentCommand),
@@ -84,6 +111,15 @@ impl Command {
     pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
         match self {
             Self::Content(command) => command.run(output),
+            Self::Server(server) => server.run(output),
+            Self::Login(login) => login.run(output),
+            Self::Token(command) => command.run(output),
+            Self::Site(command) => command.run(output),
+            Self::Group(command) => command.run(output),
+            Self::Segment(command) => command.run(output),
+            Self::Node(command) => command.run(output),
+            Self::Events(events) => events.run(output),
+            Self::Audit(audit) => audit.run(output),
             Self::Agent(command) => command.run(output),
             Self::Multicast(command) => command.run(output),
             Self::Demo(demo) => demo.run(output),

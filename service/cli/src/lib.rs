@@ -4,11 +4,13 @@
 mod agent;
 mod cli;
 mod content;
+mod control;
 mod demo;
 mod exit;
 mod failure;
 mod help;
 mod keys;
+mod log;
 mod multicast;
 mod output;
 mod progress;

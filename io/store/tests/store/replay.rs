@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use bellwether_fleet::Role;
 use bellwether_store::{Actor, Command, Entry, StoreError};
+use bellwether_types::Hash;
 use proptest::prelude::*;
 
 use crate::kit::{begin, certificate, enrol, fresh, group, key, labels, name, node, site, token};
@@ -55,6 +56,7 @@ fn command() -> impl Strategy<Value = Command> {
             ))),
         (few.clone(), 0..9u8).prop_map(|(n, byte)| Command::Renew {
             node: node(n),
+            key: Hash([byte; 32]),
             certificate: certificate(byte, byte.into()),
         }),
         (few.clone(), few.clone()).prop_map(|(n, label)| Command::LabelNode {

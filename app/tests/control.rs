@@ -1,0 +1,198 @@
+//! The control server as a process, and the commands that speak with it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_bellwether");
+
+/// A control server, which is killed with its test.
+struct Server {
+    child: Child,
+    started: Value,
+}
+
+impl Server {
+    fn start(home: &Path) -> Self {
+        let mut child = Command::new(BINARY)
+            .args([
+                "server",
+                "--listen",
+                "127.0.0.1:0",
+                "--output",
+                "json",
+                "--data",
+            ])
+            .arg(home.join("server"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            child,
+            started: serde_json::from_str(&line).expect(&line),
+        }
+    }
+
+    fn said(&self, field: &str) -> &str {
+        self.started[field].as_str().unwrap()
+    }
+
+    fn login(&self, home: &Path) -> Output {
+        let line = format!(
+            "login {} --ca {}",
+            self.said("url"),
+            self.said("ca_fingerprint")
+        );
+        run(home, &format!("{line} --token-file server/admin.token"))
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(home: &Path, line: &str) -> Output {
+    Command::new(BINARY)
+        .args(line.split_whitespace())
+        .current_dir(home)
+        .env_clear()
+        .env("HOME", home)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[track_caller]
+fn done(home: &Path, line: &str) -> Value {
+    let output = run(home, &format!("{line} --output json"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{line}: {said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(home: &Path, line: &str, code: i32) -> Value {
+    let output = run(home, &format!("{line} --output json"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+    serde_json::from_str(&said).unwrap()
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn a_server_is_set_up_by_its_first_start_and_run_by_commands() {
+    let home = home();
+    let home = home.path();
+    let server = Server::start(home);
+    refused(home, "site list", 4);
+    assert_eq!(server.login(home).status.code(), Some(0));
+    let context = home.join(".config/bellwether/context.toml");
+    assert_eq!(
+        fs::metadata(context).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    done(
+        home,
+        "site create shop --source /srv/shop --part media=*.mp4,films --quorum-after 80%",
+    );
+    done(
+        home,
+        "group create shops --site shop --part media --label tier=gold",
+    );
+    let sites = done(home, "site list");
+    assert_eq!(sites["kind"], "site.list");
+    assert_eq!(sites["items"][0]["policy"]["quorum_after"], "80%");
+    refused(home, "site create shop", 5);
+    refused(home, "site remove shop", 5);
+    refused(home, "group show nobody", 3);
+    refused(home, "site create ../shop", 2);
+    let text = run(home, "group list");
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(
+        text.starts_with("GROUP") && text.contains("tier=gold"),
+        "{text}"
+    );
+    assert_eq!(done(home, "node list")["items"], Value::Array(Vec::new()));
+    let audit = done(home, "audit --limit 2");
+    assert_eq!(audit["items"][0]["action"], "site.remove");
+
+    let given = done(home, "token create ann --role viewer --lasts 1h");
+    fs::write(home.join("ann"), given["token"].as_str().unwrap()).unwrap();
+    let url = format!(
+        "{} --ca {}",
+        server.said("url"),
+        server.said("ca_fingerprint")
+    );
+    done(
+        home,
+        &format!("login {url} --token-file ann --context ann.toml"),
+    );
+    done(home, "site show shop --context ann.toml");
+    refused(home, "site remove shop --context ann.toml", 4);
+    let events = run(home, "events");
+    assert!(String::from_utf8_lossy(&events.stdout).contains("token.created"));
+}
+
+#[test]
+fn a_server_that_was_killed_goes_on_where_it_was() {
+    let home = home();
+    let home = home.path();
+    let server = Server::start(home);
+    assert_eq!(server.login(home).status.code(), Some(0));
+    done(home, "site create shop");
+    let fingerprint = server.said("ca_fingerprint").to_owned();
+    server.kill();
+    let again = Server::start(home);
+    assert_eq!(again.said("ca_fingerprint"), fingerprint);
+    assert_eq!(
+        again.started["join_token"],
+        Value::Null,
+        "that is told once"
+    );
+    assert_eq!(
+        again.login(home).status.code(),
+        Some(0),
+        "it has another port now"
+    );
+    assert_eq!(done(home, "site list")["items"][0]["name"], "shop");
+}
+
+#[test]
+fn another_servers_fingerprint_and_a_second_server_on_a_directory_are_refused() {
+    let home = home();
+    let home = home.path();
+    let server = Server::start(home);
+    let wrong = "0".repeat(64);
+    let line = format!(
+        "login {} --ca {wrong} --token-file server/admin.token",
+        server.said("url")
+    );
+    refused(home, &line, 4);
+    assert!(
+        !home.join(".config").exists(),
+        "nothing is kept of a login that failed"
+    );
+    refused(home, "server --listen 127.0.0.1:0 --data server", 5);
+}

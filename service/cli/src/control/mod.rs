@@ -1,0 +1,25 @@
+//! The control server: run it, and speak with one that runs, over its API.
+
+mod access;
+mod audit;
+mod context;
+mod events;
+mod group;
+mod login;
+mod moment;
+mod node;
+mod segment;
+mod server;
+mod shown;
+mod site;
+mod token;
+
+pub(crate) use audit::Audit;
+pub(crate) use events::EventsCommand;
+pub(crate) use group::GroupCommand;
+pub(crate) use login::Login;
+pub(crate) use node::NodeCommand;
+pub(crate) use segment::SegmentCommand;
+pub(crate) use server::Server;
+pub(crate) use site::SiteCommand;
+pub(crate) use token::TokenCommand;

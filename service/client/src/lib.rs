@@ -1,0 +1,12 @@
+//! The typed client of the control server's API: one connection, HTTP/2 over TLS 1.3.
+//!
+//! The server is known by the fingerprint of its authority's certificate, which it sends along; no list of authorities
+//! of the machine has a say.
+#![warn(missing_docs)]
+
+mod address;
+mod client;
+mod pinned;
+
+pub use address::{ParseServerUrlError, ServerUrl};
+pub use client::{CallError, Client, Credential, Identity};

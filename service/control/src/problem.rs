@@ -1,0 +1,67 @@
+//! What refusals and faults are to whoever asked: the one place that knows.
+
+use bellwether_api::{Code, Problem};
+use bellwether_store::{Refused, StoreError};
+
+/// A command had no effect.
+pub(crate) fn of_refused(refused: &Refused) -> Problem {
+    let (code, hint) = match refused {
+        Refused::Exists { .. } => (Code::Conflict, None),
+        Refused::Missing { .. } => (Code::NotFound, None),
+        Refused::InUse { .. } => (Code::Conflict, Some("change or remove that first")),
+        Refused::Invalid(_) => (Code::Invalid, None),
+        Refused::TooMany { .. } => (Code::Conflict, Some("remove what is not needed")),
+        Refused::Token => (
+            Code::Forbidden,
+            Some("`bellwether token create --role node` gives a token that admits nodes"),
+        ),
+        Refused::NodeTaken { .. } => (
+            Code::Conflict,
+            Some("if that node is gone, `bellwether node remove` it first"),
+        ),
+        Refused::Begun => (Code::Conflict, None),
+    };
+    Problem {
+        code,
+        message: refused.to_string(),
+        hint: hint.map(ToOwned::to_owned),
+    }
+}
+
+/// Nothing could be kept, or found. The log has the whole story; whoever asked is not told of files and tables.
+pub(crate) fn of_store(error: &StoreError) -> Problem {
+    let (code, hint) = match error {
+        StoreError::Full(_) => (Code::NoSpace, "make room on the disk of its data directory"),
+        StoreError::Closing => (Code::Unavailable, "ask again in a moment"),
+        StoreError::Database(_) | StoreError::Damaged(_) | StoreError::Gap { .. } => {
+            (Code::Internal, "the log of the control server says more")
+        }
+    };
+    tracing::error!(error = %chain(error), "the store failed");
+    let message = match code {
+        Code::Internal => "the control server's database failed".to_owned(),
+        _ => error.to_string(),
+    };
+    Problem::new(code, message).hint(hint)
+}
+
+/// There is none.
+pub(crate) fn missing(what: &str, name: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("there is no {what} {name}"))
+}
+
+/// It is our own fault.
+pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error = %chain(error), "a request failed");
+    Problem::new(Code::Internal, "the control server failed")
+        .hint("the log of the control server says more")
+}
+
+/// The message and those of its causes, in a line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

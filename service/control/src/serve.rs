@@ -1,0 +1,292 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use bellwether_store::{OpenError, Store};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+use tracing::{debug, info, warn};
+
+use crate::authority::fingerprint;
+use crate::begin::{self, BeginError, Beginning};
+use crate::door::Peer;
+use crate::folder::{Folder, FolderError};
+use crate::metrics::Metrics;
+use crate::router::router;
+use crate::server::{Server, WAITING_MAX};
+use crate::tls::{FaceError, Faces};
+
+/// What a control server is set to.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Its data directory, which is made if it is not there.
+    pub data: PathBuf,
+    /// Where it listens; port 0 is any that is free.
+    pub listen: SocketAddr,
+    /// The names and addresses under which nodes and people reach it, besides the addresses that it has itself.
+    pub names: Vec<String>,
+}
+
+/// Why a control server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data directory.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Its database.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Its installation.
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    /// Its certificate.
+    #[error(transparent)]
+    Face(#[from] FaceError),
+    /// Its port.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine denies something else.
+    #[error("cannot await signals")]
+    Signals(#[source] io::Error),
+}
+
+/// A control server that listens.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How others reach it.
+    pub url: String,
+    /// The fingerprint of its authority, by which others know it.
+    pub ca_fingerprint: String,
+    /// What is told at the first start.
+    pub beginning: Option<Beginning>,
+    listener: TcpListener,
+    faces: Arc<Faces>,
+    server: Arc<Server>,
+    end: watch::Sender<bool>,
+    terminated: Signal,
+    interrupted: Signal,
+    /// Locked until the server has ended.
+    _folder: Folder,
+}
+
+/// How a control server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By SIGTERM.
+    Terminated,
+    /// From the keyboard.
+    Interrupted,
+}
+
+const CONNECTIONS_MAX: usize = 4_096;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const HEADERS: Duration = Duration::from_secs(10);
+const PING: Duration = Duration::from_secs(20);
+const STREAMS_MAX: u32 = 128;
+const HEADERS_LEN_MAX: u32 = 16 << 10;
+/// How long an ending server waits for requests that have begun.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// For want of file descriptors, say, nobody can be let in: others may free some meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Starts a control server, which listens from now on.
+pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
+    let terminated = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let interrupted = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let folder = Folder::open(&settings.data)?;
+    let store = Store::open(&folder.path("store.db")).await?;
+    let (identity, beginning) = begin::open(&folder, &store).await?;
+    let authority = Arc::new(identity.authority);
+    let faces = Arc::new(Faces::new(Arc::clone(&authority), &settings.names));
+    let fault = |source| StartError::Listen {
+        address: settings.listen,
+        source,
+    };
+    let listener = TcpListener::bind(settings.listen).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    // A name that cannot stand in a certificate is found now.
+    faces.show(address.ip())?;
+    let (end, ending) = watch::channel(false);
+    let ca_fingerprint = fingerprint(authority.certificate()).to_string();
+    let server = Arc::new(Server {
+        store,
+        vault: identity.vault,
+        authority,
+        signing: identity.signing,
+        metrics: Metrics::new(),
+        ending,
+        waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+    });
+    let url = format!(
+        "https://{}:{}",
+        host(&settings.names, address),
+        address.port()
+    );
+    info!(%address, url, data = %settings.data.display(), applied = server.store.applied(), "started");
+    Ok(Running {
+        address,
+        url,
+        ca_fingerprint,
+        beginning,
+        listener,
+        faces,
+        server,
+        end,
+        terminated,
+        interrupted,
+        _folder: folder,
+    })
+}
+
+/// The name to tell others: one that was given, or what this machine calls itself.
+fn host(names: &[String], address: SocketAddr) -> String {
+    let own = || match address.ip() {
+        ip if ip.is_unspecified() => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        ip => ip.to_string(),
+    };
+    let name = names.first().cloned().unwrap_or_else(own);
+    match name.contains(':') {
+        true => format!("[{name}]"),
+        false => name,
+    }
+}
+
+impl Running {
+    /// Serves until a signal ends it; requests that have begun are answered first.
+    pub async fn run(mut self) -> Ended {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let graceful = GracefulShutdown::new();
+        let router = router(Arc::clone(&self.server));
+        let ended = loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = self.terminated.recv() => break Ended::Terminated,
+                _ = self.interrupted.recv() => break Ended::Interrupted,
+            };
+            let Ok((stream, from)) = accepted else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                self.server.metrics.turned_away.inc();
+                continue;
+            };
+            let connection = Connection {
+                faces: Arc::clone(&self.faces),
+                server: Arc::clone(&self.server),
+                router: router.clone(),
+                from,
+                _place: place,
+            };
+            tokio::spawn(connection.serve(stream, graceful.watcher()));
+        };
+        info!("asked to end: answering what has begun");
+        drop(self.listener);
+        self.end.send_replace(true);
+        if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
+            warn!("some requests were not answered within {FAREWELL:?}");
+        }
+        drop(router);
+        // Whoever is not done by now is cut off; what is committed stays.
+        if let Some(server) = Arc::into_inner(self.server) {
+            server.store.close().await;
+        }
+        info!("ended");
+        ended
+    }
+}
+
+/// Somebody who connected.
+struct Connection {
+    faces: Arc<Faces>,
+    server: Arc<Server>,
+    router: Router,
+    from: SocketAddr,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, watcher: Watcher) {
+        let metrics = &self.server.metrics;
+        let shaken = timeout(HANDSHAKE, self.shake(stream)).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                metrics.handshakes_failed.inc();
+                debug!(from = %self.from, %error, "no handshake");
+                return;
+            }
+            Err(_) => {
+                metrics.handshakes_failed.inc();
+                debug!(from = %self.from, "no handshake in time");
+                return;
+            }
+        };
+        metrics.connections.inc();
+        let certificates = stream.get_ref().1.peer_certificates();
+        let peer = Peer(
+            certificates
+                .and_then(|chain| chain.first())
+                .map(fingerprint),
+        );
+        let router = self.router.clone();
+        let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let mut request: Request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            router.clone().oneshot(request)
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADERS);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PING)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEADERS_LEN_MAX);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = watcher.watch(connection).await {
+            debug!(from = %self.from, %error, "connection broke");
+        }
+        self.server.metrics.connections.dec();
+    }
+
+    async fn shake(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+        stream.set_nodelay(true)?;
+        let face = self
+            .faces
+            .show(stream.local_addr()?.ip())
+            .map_err(io::Error::other)?;
+        TlsAcceptor::from(face).accept(stream).await
+    }
+}

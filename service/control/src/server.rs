@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use bellwether_api::Problem;
+use bellwether_store::{Actor, Command, Entry, Store};
+use bellwether_wire::SigningKey;
+use tokio::sync::{Semaphore, watch};
+
+use crate::authority::Authority;
+use crate::clock::now_ms;
+use crate::metrics::Metrics;
+use crate::problem;
+use crate::vault::Vault;
+
+/// What handlers work with.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) store: Store,
+    pub(crate) vault: Vault,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) signing: SigningKey,
+    pub(crate) metrics: Metrics,
+    /// Turns true when the server ends: whoever waits for something to happen waits no longer.
+    pub(crate) ending: watch::Receiver<bool>,
+    /// Places for those who wait.
+    pub(crate) waiting: Arc<Semaphore>,
+}
+
+/// Streams of events and long polls at once.
+pub(crate) const WAITING_MAX: usize = 1_000;
+
+impl Server {
+    /// Has a command carried out; its number in the log.
+    pub(crate) async fn propose(&self, actor: Actor, command: Command) -> Result<u64, Problem> {
+        let (action, target) = command.action();
+        let who = actor.to_string();
+        let outcome = self
+            .store
+            .propose(Entry::new(now_ms(), actor, command))
+            .await;
+        match outcome {
+            Ok(Ok(number)) => {
+                tracing::info!(number, action, target, who, "done");
+                Ok(number)
+            }
+            Ok(Err(refused)) => {
+                tracing::info!(action, target, who, %refused, "refused");
+                Err(problem::of_refused(&refused))
+            }
+            Err(error) => Err(problem::of_store(&error)),
+        }
+    }
+
+    /// Waits until the server ends.
+    pub(crate) async fn ended(&self) {
+        let mut ending = self.ending.clone();
+        // Whoever would say so is gone: it has ended.
+        let _ = ending.wait_for(|ending| *ending).await;
+    }
+}

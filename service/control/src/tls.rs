@@ -1,0 +1,106 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use time::OffsetDateTime;
+
+use crate::authority::{Authority, SERVER_LASTS};
+
+/// What this server shows to whoever connects.
+///
+/// It vouches for itself under the names it was given and, for each connection, under the address that the connection
+/// came to: so nobody lists addresses, and none is forgotten when one changes.
+#[derive(Debug)]
+pub(crate) struct Faces {
+    authority: Arc<Authority>,
+    provider: Arc<CryptoProvider>,
+    names: Vec<String>,
+    made: Mutex<BTreeMap<IpAddr, Face>>,
+}
+
+#[derive(Debug, Clone)]
+struct Face {
+    config: Arc<ServerConfig>,
+    made: Instant,
+}
+
+/// Why there is nothing to show.
+#[derive(Debug, thiserror::Error)]
+pub enum FaceError {
+    /// A name is none.
+    #[error("no certificate can be made for this server: look at the names it was given")]
+    Certificate(#[from] rcgen::Error),
+    /// The certificate does not serve.
+    #[error("the certificate of this server cannot be used")]
+    Tls(#[from] rustls::Error),
+    /// The authority does not serve.
+    #[error("nodes cannot be told from others by their certificates")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// Addresses of one machine that are remembered.
+const FACES_MAX: usize = 64;
+const RENEWED: Duration = SERVER_LASTS.checked_div(3).expect("3 is not 0");
+
+impl Faces {
+    pub(crate) fn new(authority: Arc<Authority>, names: &[String]) -> Self {
+        let mut names = names.to_vec();
+        names.push("localhost".to_owned());
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        Self {
+            authority,
+            provider,
+            names,
+            made: Mutex::default(),
+        }
+    }
+
+    /// What to show to a connection that came to this address.
+    pub(crate) fn show(&self, address: IpAddr) -> Result<Arc<ServerConfig>, FaceError> {
+        let address = address.to_canonical();
+        // Nothing is half done if a thread panics here.
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(face) = made
+            .get(&address)
+            .filter(|face| face.made.elapsed() < RENEWED)
+        {
+            return Ok(Arc::clone(&face.config));
+        }
+        let config = Arc::new(self.make(address)?);
+        if made.len() >= FACES_MAX {
+            made.clear();
+        }
+        made.insert(
+            address,
+            Face {
+                config: Arc::clone(&config),
+                made: Instant::now(),
+            },
+        );
+        Ok(config)
+    }
+
+    fn make(&self, address: IpAddr) -> Result<ServerConfig, FaceError> {
+        let now = OffsetDateTime::now_utc();
+        let (certificate, key) = self.authority.server(&self.names, &[address], now)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificate().clone())?;
+        let nodes =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&self.provider))
+                .allow_unauthenticated()
+                .build()?;
+        // The authority comes along, so that whoever knows its fingerprint needs nothing else.
+        let chain = vec![certificate, self.authority.certificate().clone()];
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(nodes)
+            .with_single_cert(chain, PrivateKeyDer::Pkcs8(key))?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
