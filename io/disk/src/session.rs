@@ -154,23 +154,41 @@ impl<'s, D: Disk> Session<'s, D> {
         let saved = self.save();
         if saved.is_err() {
             self.state = before;
+            // The first failure is the one to tell; the next stage or recovery sweeps the rest.
+            let _ = layout::remove(self.disk(), &self.layout.site, LIVE_NEXT);
         }
         saved
     }
 
-    /// Makes a decided switch happen; may be repeated. The rename comes first and is the moment
-    /// at which readers see the new version; the state comes last, so that hooks run even if the
-    /// machine fails meanwhile.
-    pub(crate) fn finish_switch(&mut self, switch: Switch) -> Result<Vec<HookRun>, SiteError> {
+    /// Makes the link that a switch will put in the place of `live`.
+    pub(crate) fn prepare_switch(&self, to: VersionId) -> Result<(), SiteError> {
         let (disk, at) = (self.disk(), &self.layout.site);
-        if self.live()? != Some(switch.to) {
-            layout::remove(disk, at, LIVE_NEXT)?;
-            let target = format!("releases/{}", switch.to);
-            disk.symlink(target.as_bytes(), at, LIVE_NEXT)
-                .during("create", "live.next")?;
-            disk.rename(at, LIVE_NEXT, at, LIVE)
-                .during("switch", "live")?;
+        layout::remove(disk, at, LIVE_NEXT)?;
+        let target = format!("releases/{to}");
+        let made = disk.symlink(target.as_bytes(), at, LIVE_NEXT);
+        Ok(made.during("create", "live.next")?)
+    }
+
+    /// Makes a decided switch happen that was cut short; may be repeated.
+    pub(crate) fn finish_switch(&mut self, switch: Switch) -> Result<Vec<HookRun>, SiteError> {
+        if self.live()? == Some(switch.to) {
+            return self.conclude_switch(switch);
         }
+        self.prepare_switch(switch.to)?;
+        self.switch_prepared(switch)
+    }
+
+    /// Makes a decided switch happen for which all is prepared. The rename comes first and is the moment at which readers
+    /// see the new version; the state comes last, so that hooks run even if the machine fails meanwhile.
+    pub(crate) fn switch_prepared(&mut self, switch: Switch) -> Result<Vec<HookRun>, SiteError> {
+        let (disk, at) = (self.disk(), &self.layout.site);
+        disk.rename(at, LIVE_NEXT, at, LIVE)
+            .during("switch", "live")?;
+        self.conclude_switch(switch)
+    }
+
+    fn conclude_switch(&mut self, switch: Switch) -> Result<Vec<HookRun>, SiteError> {
+        let (disk, at) = (self.disk(), &self.layout.site);
         // Also when it is live already: that may be a rename that is not durable yet.
         disk.sync_dir(at).during("sync", "live")?;
         let runs = self.run_hooks(&self.site.options().hooks.after, switch, false);

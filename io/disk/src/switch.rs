@@ -129,6 +129,7 @@ impl<'s, D: Disk> Decided<'s, D> {
             if let Some(failed) = runs.into_iter().find(|run| !run.succeeded()) {
                 return Err(SiteError::HookFailed(failed));
             }
+            session.prepare_switch(to)?;
             session.decide(switch, by)?;
         } else if by.is_some_and(|by| session.state.obey(by)) {
             session.save()?;
@@ -147,7 +148,7 @@ impl<'s, D: Disk> Decided<'s, D> {
         let after = if from == Some(to) {
             Vec::new()
         } else {
-            self.session.finish_switch(self.switch)?
+            self.session.switch_prepared(self.switch)?
         };
         Ok(Switched { from, to, after })
     }
