@@ -110,6 +110,7 @@ fn record(n: u8, incarnation: u64) -> Record {
         holdings: Vec::new(),
         nonce: 0,
         joined: 0,
+        data_port: None,
     }
 }
 

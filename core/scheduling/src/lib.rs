@@ -7,7 +7,7 @@
 //! - [`next`] takes both and says what to do: a [`Decision`] is either to keep a [`Step`] (by [`JobState::apply`], which
 //!   refuses what may not follow) or to tell nodes something that may be told twice. It says the same as long as nothing
 //!   changes, and never both.
-//! - [`conflict`] keeps two jobs off the same site on the same node; [`behind`] finds nodes that missed a commit, for
+//! - [`conflict()`] keeps two jobs off the same site on the same node; [`behind()`] finds nodes that missed a commit, for
 //!   which a job to synchronise is made.
 //!
 //! Nothing here waits, sends or reads a clock. Moments are those of the control server's wall clock, because they outlive
