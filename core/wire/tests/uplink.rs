@@ -219,6 +219,7 @@ fn record() -> Record {
         holdings: Vec::new(),
         nonce: 0,
         joined: 1,
+        data_port: None,
     }
 }
 
