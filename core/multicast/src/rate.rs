@@ -44,6 +44,8 @@ pub(crate) struct RateControl {
     /// Ticks in a row with a queue, and without.
     full: u32,
     free: u32,
+    /// Ticks in a row in which less was sent than was allowed.
+    held_up: u32,
     /// What came through between the last two answers.
     delivered: Option<u64>,
 }
@@ -79,6 +81,8 @@ const FALL_TICKS: u32 = 3;
 const STEP: u64 = 636_000_000_000_000;
 /// TCP on a shorter way is limited by other things.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(20);
+/// Ticks without a queue from which the rate rises faster.
+const FREE_LONG: u32 = 10;
 /// Without a queue for so many ticks it is alone again.
 const FREE_TICKS: u32 = 50;
 
@@ -106,6 +110,7 @@ impl RateControl {
             took: Duration::ZERO,
             full: 0,
             free: 0,
+            held_up: 0,
             delivered: None,
         }
     }
@@ -117,6 +122,11 @@ impl RateControl {
     /// Does it need answers?
     pub(crate) const fn is_adaptive(&self) -> bool {
         matches!(self.settings, Rate::Adaptive { .. })
+    }
+
+    /// How long the last answer took.
+    pub(crate) const fn round_trip(&self) -> Duration {
+        self.took
     }
 
     /// Is it still finding out how fast the network is?
@@ -176,7 +186,7 @@ impl RateControl {
         match self.phase {
             Phase::Start => self.start(heard.is_some(), sent),
             Phase::Alone { drains } if self.full >= FULL_TICKS => {
-                self.drain(drains, heard.unwrap_or(self.queue_before), sent);
+                self.drain(drains, heard.unwrap_or(self.queue_before));
             }
             Phase::Alone { .. } if self.full > 0 => {}
             Phase::Alone { .. } => {
@@ -198,25 +208,30 @@ impl RateControl {
             .is_some_and(|loss| loss > self.usual + LOSS_START);
         // The link itself takes no more.
         let is_held_up = was_heard && sent * 5 < self.rate * 4;
-        if self.full > 0 || is_lossy || is_held_up {
+        self.held_up = if is_held_up { self.held_up + 1 } else { 0 };
+        if self.full.max(self.held_up) >= FULL_TICKS || is_lossy {
             let through = self.delivered.unwrap_or(self.rate / 2);
-            let through = through.min(self.rate).min(sent.max(self.rate / 2));
+            let through = through.min(self.rate).max(self.rate / 2);
             self.capacity = Some(through);
             self.most = through;
             self.rate = through / 100 * 95;
             self.phase = Phase::Alone { drains: 0 };
             self.full = 0;
-        } else if was_heard {
+        } else if was_heard && self.full == 0 && !is_held_up {
             self.rate = self.rate.saturating_mul(2);
         }
     }
 
     /// A queue: what came through, and a little less.
-    fn drain(&mut self, drains: u32, queue: Duration, sent: u64) {
-        self.worst = None;
+    fn drain(&mut self, drains: u32, queue: Duration) {
+        let loss = self.worst.take().unwrap_or(0);
         self.cut = None;
-        let through = self.delivered.unwrap_or(self.rate);
-        let through = through.min(self.rate).min(sent.max(self.rate / 2));
+        let through = self.delivered.unwrap_or(self.rate).min(self.rate);
+        // A busy machine answers late as well; if nothing is lost it is believed by and by.
+        let through = match loss > self.usual + LOSS_MARGIN {
+            true => through,
+            false => through.max(self.rate / 5 * 4),
+        };
         if drains == 0 {
             self.capacity = Some(through);
             self.most = self.most.max(through);
@@ -294,13 +309,14 @@ impl RateControl {
         if sent * 5 < self.rate * 4 {
             return;
         }
-        let near = self
-            .capacity
-            .is_some_and(|capacity| (capacity * 95..capacity * 110).contains(&(self.rate * 100)));
-        let step = if near {
-            self.rate / 200
-        } else {
-            self.rate / 20
+        let part = self.capacity.map_or(0, |capacity| {
+            u128::from(self.rate) * 100 / u128::from(capacity.max(1))
+        });
+        let step = match part {
+            95..=105 => self.rate / 200,
+            // It was not the limit, or is none any more.
+            106.. if self.free > FREE_LONG => self.rate / 8,
+            _ => self.rate / 20,
         };
         self.rate += step.max(1);
     }

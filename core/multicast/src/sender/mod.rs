@@ -184,6 +184,8 @@ const ASKED_SINGLY: usize = 4;
 const ASKED_MAX: usize = 64;
 /// Millionths of loss from which a participant counts as slow.
 const LOSS_SLOW: u64 = 200_000;
+/// The others have at least so long to say how they fare when one loses very much.
+const LOOK_MIN: Duration = Duration::from_millis(100);
 /// A participant that asks for so many times the whole assignment gets no more.
 const ASKED_TIMES_MAX: u64 = 4;
 /// Bursts of one call; a wake-up that is very late goes on in the next one.
@@ -262,6 +264,11 @@ impl Sender {
             Some(node) if self.job.way == Way::Single => To::Node(*node),
             _ => To::Group,
         }
+    }
+
+    /// Bytes of frames that were sent so far, all headers included.
+    pub const fn sent_bytes(&self) -> u64 {
+        self.work.counts.bytes
     }
 
     /// How far each participant is, as far as it said: what became of it, and the symbols that it lacks.
@@ -565,8 +572,10 @@ impl Sender {
                 let to = self.target();
                 out.push(Output::Send { to, message });
             }
+            // What is asked waits behind the frames of a full queue, and the answers are of no use one by one.
             let wait = self.settings.spread_of(self.participants.len()) + self.settings.patience;
-            self.deadlines.set(Timer::Look, now + wait);
+            let wait = wait + self.rate.round_trip() * 2;
+            self.deadlines.set(Timer::Look, now + wait.max(LOOK_MIN));
         } else if self.settings.slow == Slow::Wait {
             self.rate.lost(window.from, window.loss);
         }
