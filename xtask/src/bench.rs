@@ -8,6 +8,7 @@
 //! A benchmark library would repeat a function until its mean is steady. These are programs of seconds to minutes whose
 //! size of output matters as much as their time, and few honest runs with their spread say more.
 
+mod adaptive;
 mod apply;
 mod cache;
 mod cost;

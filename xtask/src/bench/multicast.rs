@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use bellwether_lab::{Fault, Host, Lab, Loss, Shape};
 
-use super::Bench;
 use super::ours::Ours;
 use super::spread::Spread;
 use super::table::{Table, Target, print_targets};
+use super::{Bench, adaptive};
 use crate::random::Random;
 
 /// Receivers, and the rate of every link in bits a second: many hosts share two processors.
@@ -85,6 +85,9 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
             }
         }
         table.print();
+    }
+    if bench.only.is_empty() || bench.wants("auto") {
+        targets.extend(adaptive::run(bench)?);
     }
     print_targets(&targets);
     Ok(())
@@ -203,21 +206,25 @@ fn once(mover: &dyn Mover, scene: &Scene) -> Result<(Duration, u64, f64)> {
     };
     let idle = Idle::now()?.share_since(&idle);
     let sent = scene.sender.counters()?.sent_bytes - sent;
-    compare(scene)?;
+    compare(
+        &scene.file,
+        (0..scene.receivers.len()).map(|number| scene.out(number)),
+    )?;
     drop(receivers);
     Ok((end - began, sent, idle))
 }
 
 /// Every receiver has the file, or will in a moment: some tools say so before they are done.
-fn compare(scene: &Scene) -> Result<()> {
-    let expected = fs::read(&scene.file)?;
+pub(super) fn compare(file: &Path, outs: impl Iterator<Item = PathBuf>) -> Result<()> {
+    let expected = fs::read(file)?;
     let deadline = Instant::now() + Duration::from_secs(5);
-    for number in 0..scene.receivers.len() {
-        let file = scene.out(number).join("content");
+    for out in outs {
+        let file = out.join("content");
         while fs::read(&file).ok().as_ref() != Some(&expected) {
             ensure!(
                 Instant::now() < deadline,
-                "receiver {number} has something else, or nothing"
+                "{} is something else, or nothing",
+                file.display()
             );
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -360,7 +367,7 @@ fn is_there(program: &str) -> bool {
 }
 
 /// Repeatable bytes without pattern.
-fn noise(len: u64) -> Vec<u8> {
+pub(super) fn noise(len: u64) -> Vec<u8> {
     let mut random = Random(len);
     let words = (0..len.div_ceil(8)).flat_map(|_| random.next().to_le_bytes());
     let mut bytes: Vec<u8> = words.collect();
