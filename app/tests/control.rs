@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -195,4 +196,88 @@ fn another_servers_fingerprint_and_a_second_server_on_a_directory_are_refused() 
         "nothing is kept of a login that failed"
     );
     refused(home, "server --listen 127.0.0.1:0 --data server", 5);
+}
+
+/// A node's agent, which is killed with its test.
+struct Agent(Child);
+
+impl Agent {
+    fn start(home: &Path, server: &Server, token: Option<&str>) -> Self {
+        let mut command = Command::new(BINARY);
+        command
+            .args([
+                "agent",
+                "run",
+                "--interface",
+                "127.0.0.1",
+                "--name",
+                "web-1",
+            ])
+            .args([
+                "--server",
+                server.said("url"),
+                "--ca",
+                server.said("ca_fingerprint"),
+                "--data",
+            ])
+            .arg(home.join("node"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(token) = token {
+            command.args(["--token", token]);
+        }
+        Self(command.spawn().unwrap())
+    }
+
+    /// Waits until something holds, which it does before long unless the agent has ended.
+    fn until(&mut self, holds: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !holds() {
+            let ended = self.0.try_wait().unwrap();
+            assert!(ended.is_none(), "the agent ended: {ended:?}");
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "the agent does not get there"
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Killed as soon as each of its files is there: the next start goes on, and there is one node in the end.
+#[test]
+fn a_node_comes_by_the_line_that_the_server_printed_whenever_it_is_killed_meanwhile() {
+    let home = home();
+    let home = home.path();
+    let server = Server::start(home);
+    assert_eq!(server.login(home).status.code(), Some(0));
+    let token = server.said("join_token");
+    for file in ["lock", "key", "node", "enrolment"] {
+        let path = home.join("node").join(file);
+        Agent::start(home, &server, Some(token)).until(|| path.exists());
+    }
+    let status = || run(home, "agent status --data node --output json");
+    let mut agent = Agent::start(home, &server, Some(token));
+    agent.until(|| status().status.code() == Some(0));
+    let shown: Value = serde_json::from_slice(&status().stdout).unwrap();
+    assert_eq!(shown["segment"], "net-127.0.0.0-8");
+    let nodes = done(home, "node list");
+    assert_eq!(nodes["items"].as_array().unwrap().len(), 1);
+    assert_eq!(nodes["items"][0]["id"], shown["node"]["id"]);
+    drop(agent);
+
+    // From now on its certificate speaks for it, until it is put out.
+    let mut agent = Agent::start(home, &server, None);
+    agent.until(|| status().status.code() == Some(0));
+    drop(agent);
+    done(home, "node remove web-1");
+    let mut agent = Agent::start(home, &server, None);
+    assert_eq!(agent.0.wait().unwrap().code(), Some(4), "forbidden");
 }

@@ -27,6 +27,7 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
     /// Whether it is switched on.
     pub up: bool,
+    prefixes: Vec<(IpAddr, u8)>,
     multicast: bool,
     loopback: bool,
 }
@@ -94,6 +95,14 @@ impl Interface {
             })
     }
 
+    /// Its addresses as `ADDRESS/PREFIX`, in their order.
+    pub fn subnets(&self) -> impl Iterator<Item = String> {
+        self.addresses.iter().filter_map(|address| {
+            let (_, prefix) = self.prefixes.iter().find(|(known, _)| known == address)?;
+            Some(format!("{address}/{prefix}"))
+        })
+    }
+
     /// Refuses an interface that multicasts of the family never leave. The loopback interface does without the flag, but
     /// Linux has no route for IPv6 multicasts there.
     pub fn require_multicast(&self, ipv6: bool) -> Result<(), InterfaceError> {
@@ -128,6 +137,7 @@ impl Interface {
             name: entry.interface_name.clone(),
             index,
             addresses: Vec::new(),
+            prefixes: Vec::new(),
             up: entry.flags.contains(InterfaceFlags::IFF_UP),
             multicast: entry.flags.contains(InterfaceFlags::IFF_MULTICAST),
             loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
@@ -152,7 +162,12 @@ fn list() -> io::Result<Vec<Interface>> {
                 Err(_) => continue,
             },
         };
-        all[at].addresses.extend(address_of(&entry));
+        if let Some(address) = address_of(&entry) {
+            all[at].addresses.push(address);
+            all[at]
+                .prefixes
+                .extend(prefix_of(&entry).map(|prefix| (address, prefix)));
+        }
     }
     for interface in &mut all {
         interface.addresses.sort_by_key(is_link_local);
@@ -165,6 +180,19 @@ fn address_of(entry: &InterfaceAddress) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
     let v6 = || address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip()));
     v4.or_else(v6)
+}
+
+/// How much of its address names its subnet.
+fn prefix_of(entry: &InterfaceAddress) -> Option<u8> {
+    let mask = entry.netmask.as_ref()?;
+    let v4 = mask
+        .as_sockaddr_in()
+        .map(|v4| v4.ip().to_bits().count_ones());
+    let v6 = || {
+        mask.as_sockaddr_in6()
+            .map(|v6| v6.ip().to_bits().count_ones())
+    };
+    v4.or_else(v6).and_then(|ones| u8::try_from(ones).ok())
 }
 
 fn is_link_local(address: &IpAddr) -> bool {

@@ -6,6 +6,8 @@
 //! DATA/election    the highest reign obeyed, and the highest counter seen
 //! DATA/membership  the control channel, if it was moved
 //! DATA/record      how earlier starts ended, and when this node last led
+//! DATA/key        the node's own key, by which the control server knows it again
+//! DATA/enrolment  what the control server gave: a certificate, and settings
 //! DATA/admin.sock  by which operators speak with the agent
 //! ```
 //!
@@ -69,10 +71,12 @@ pub(crate) enum Kept {
     Election,
     Membership,
     Record,
+    Key,
+    Enrolment,
 }
 
 /// Far more than any of the files has.
-const FILE_LEN_MAX: u64 = 64 << 10;
+const FILE_LEN_MAX: u64 = 4 << 20;
 
 impl Folder {
     /// Opens the directory, which is made if it is not there, and locks it.
@@ -114,15 +118,40 @@ impl Folder {
         })
     }
 
+    /// The same directory, held by the same lock.
+    pub(crate) fn another(&self) -> Result<Self, FolderError> {
+        let fault = || io_fault("open", &self.path);
+        Ok(Self {
+            path: self.path.clone(),
+            handle: self.handle.try_clone().map_err(fault())?,
+            _lock: self._lock.try_clone().map_err(fault())?,
+        })
+    }
+
+    /// The id of the node, which is made if there is none yet; durable on return.
+    pub(crate) fn identity(&self) -> Result<NodeId, FolderError> {
+        let (node, starts) = self.node()?;
+        self.keep_node(node, starts)?;
+        Ok(node)
+    }
+
     /// Begins another start of the node: its id, and an incarnation that is higher than any before, and durable.
     pub(crate) fn begin(&self) -> Result<(NodeId, Incarnation), FolderError> {
-        let (node, incarnation) = match self.read(Kept::Node)? {
-            None => (NodeId::from_bytes(random_bytes()), Incarnation(0)),
-            Some(body) => parse_identity(&body).ok_or_else(|| self.damaged(Kept::Node))?,
-        };
+        let (node, incarnation) = self.node()?;
         let incarnation = Incarnation(incarnation.0.saturating_add(1));
-        self.replace(Kept::Node, &format!("id {node}\nstarts {incarnation}\n"))?;
+        self.keep_node(node, incarnation)?;
         Ok((node, incarnation))
+    }
+
+    fn node(&self) -> Result<(NodeId, Incarnation), FolderError> {
+        match self.read(Kept::Node)? {
+            None => Ok((NodeId::from_bytes(random_bytes()), Incarnation(0))),
+            Some(body) => parse_identity(&body).ok_or_else(|| self.damaged(Kept::Node)),
+        }
+    }
+
+    fn keep_node(&self, node: NodeId, starts: Incarnation) -> Result<(), FolderError> {
+        self.replace(Kept::Node, &format!("id {node}\nstarts {starts}\n"))
     }
 
     /// What was last kept; `None` if nothing ever was.
@@ -180,6 +209,8 @@ impl Kept {
             Self::Election => "election",
             Self::Membership => "membership",
             Self::Record => "record",
+            Self::Key => "key",
+            Self::Enrolment => "enrolment",
         }
     }
 
@@ -196,6 +227,13 @@ impl Kept {
                 "remove it: the node begins on the configured control channel, where it is told of another"
             }
             Self::Record => "remove it: only the node's reliability is forgotten",
+            Self::Key => {
+                "restore it from a backup; or have the node removed at the control server, remove this file and `enrolment`, \
+                 and enrol again with a token"
+            }
+            Self::Enrolment => {
+                "remove it, and start once with a token: the node enrols again by its key"
+            }
         }
     }
 }

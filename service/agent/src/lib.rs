@@ -9,6 +9,7 @@
 mod admin;
 pub mod content;
 mod desk;
+mod enrol;
 mod folder;
 mod http;
 mod log;
@@ -23,8 +24,9 @@ mod story;
 mod transfers;
 
 pub use admin::{Answer, AskError, Request, ask};
+pub use enrol::{ControlServer, EnrolError, Enrolled, Newcomer, enrol};
 pub use folder::FolderError;
-pub use run::{Ended, RunError, run};
+pub use run::{Ended, RunError, run, run_enrolled};
 pub use settings::{Settings, SettingsError};
 pub use status::{
     Counters, Leader, Member, Multicast, NodeStatus, Part, Priority, State, StateVersion, Status,

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::enrol::{ControlServer, EnrolError, Enrolled, Newcomer, enrol};
 use crate::folder::{Folder, FolderError, Kept, random_bytes};
 use crate::measure::{self, Sampler};
 use crate::node::{Node, NodeError, Order, Signals, from_hex};
@@ -36,6 +37,9 @@ pub enum RunError {
     /// Its data directory.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Its control server.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
     /// Its network.
     #[error(transparent)]
     Network(#[from] OpenError),
@@ -66,14 +70,40 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Runs an agent until it has left its segment.
 pub fn run(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
     log::begin(settings.log, settings.level);
+    start(settings, key, None)
+}
+
+/// The same for a node whose control server says where it belongs: what the settings say of segment and key is not
+/// looked at.
+pub fn run_enrolled(mut settings: Settings, server: ControlServer) -> Result<Ended, RunError> {
+    log::begin(settings.log, settings.level);
+    let newcomer = Newcomer {
+        name: settings.name.clone(),
+        interface: settings.channel.interface.clone(),
+    };
+    let enrolled = enrol(&settings.data, server, &newcomer)?;
+    settings.segment = enrolled.segment.clone();
+    let key = enrolled.key.clone();
+    start(settings, key, Some(enrolled))
+}
+
+fn start(
+    settings: Settings,
+    key: SegmentKey,
+    enrolled: Option<Enrolled>,
+) -> Result<Ended, RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(io_fault("start the runtime"))?;
-    runtime.block_on(live(settings, key))
+    runtime.block_on(live(settings, key, enrolled))
 }
 
-async fn live(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
+async fn live(
+    settings: Settings,
+    key: SegmentKey,
+    enrolled: Option<Enrolled>,
+) -> Result<Ended, RunError> {
     let mut terminated = signal(SignalKind::terminate()).map_err(io_fault("await signals"))?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(io_fault("await signals"))?;
     let folder = Folder::open(&settings.data)?;
@@ -114,6 +144,9 @@ async fn live(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
         kept.memory,
         random,
     );
+    if let Some(enrolled) = enrolled {
+        tokio::spawn(enrolled.renew_often(folder.another()?));
+    }
     let signals = Arc::new(Signals::default());
     let interface = settings.channel.interface.clone();
     let sampler = Sampler::new(interface, address, settings.data.clone());

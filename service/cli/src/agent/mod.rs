@@ -22,7 +22,7 @@ use crate::output::{Output, Report};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
-    Run(run::Run),
+    Run(Box<run::Run>),
     Status(status::StatusCommand),
     StepDown(step_down::StepDown),
     Leave(leave::Leave),

@@ -1,6 +1,10 @@
 use std::path::PathBuf;
 
-use bellwether_agent::{Ended, FolderError, RunError, Settings, SettingsError};
+use bellwether_agent::{
+    ControlServer, Ended, EnrolError, FolderError, RunError, Settings, SettingsError,
+};
+use bellwether_client::ServerUrl;
+use bellwether_types::Hash;
 use clap::{Args, ValueEnum};
 use toml::{Table, Value};
 
@@ -17,6 +21,18 @@ pub(crate) struct Run {
     /// A file of settings (TOML).
     #[arg(long, env = "BELLWETHER_CONFIG")]
     config: Option<PathBuf>,
+    /// The control server that this node belongs to, which says to which segment: `https://HOST` or `https://HOST:PORT`.
+    #[arg(long, value_name = "URL", requires = "ca", conflicts_with_all = ["segment", "key_file"])]
+    server: Option<ServerUrl>,
+    /// The fingerprint of the server's authority, which it tells when it starts.
+    #[arg(long, value_name = "FINGERPRINT", requires = "server")]
+    ca: Option<Hash>,
+    /// What admits this node, once.
+    #[arg(long, requires = "server", conflicts_with = "token_file")]
+    token: Option<String>,
+    /// The file of it, so that the command line does not show it.
+    #[arg(long, value_name = "FILE", requires = "server")]
+    token_file: Option<PathBuf>,
     /// The segment this node belongs to.
     #[arg(long)]
     segment: Option<String>,
@@ -65,17 +81,40 @@ enum LogFormat {
 impl Run {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let settings = Settings::load(self.config.as_deref(), self.given())?;
-        let key = keys::read_segment(&settings.key_file)?;
-        Ok(match bellwether_agent::run(settings, key)? {
+        let ended = match self.control()? {
+            Some(server) => bellwether_agent::run_enrolled(settings, server)?,
+            None => {
+                let key = keys::read_segment(&settings.key_file)?;
+                bellwether_agent::run(settings, key)?
+            }
+        };
+        Ok(match ended {
             Ended::Left => Exit::Done,
             Ended::Interrupted => Exit::Interrupted,
         })
+    }
+
+    fn control(&self) -> Result<Option<ControlServer>, Failure> {
+        let (Some(url), Some(ca)) = (self.server.clone(), self.ca) else {
+            return Ok(None);
+        };
+        let token = match &self.token_file {
+            None => self.token.clone(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path);
+                Some(text.map_err(|error| Failure::io("read", path, error))?)
+            }
+        };
+        let token = token.map(|token| token.trim().to_owned());
+        Ok(Some(ControlServer { url, ca, token }))
     }
 
     /// What was given here, as it would stand in a file.
     fn given(&self) -> Table {
         let text = |value: &Option<String>| value.clone().map(Value::String);
         let word = |word: Option<&str>| word.map(|word| Value::String(word.to_owned()));
+        // Settings have a segment and a key; with a control server it says which.
+        let told = self.server.is_some().then_some("told");
         let timing = self.timing.map(|timing| match timing {
             Timing::Fast => "fast",
             Timing::Classic => "classic",
@@ -92,8 +131,8 @@ impl Run {
             ),
         ];
         let mut given = table([
-            ("segment", text(&self.segment)),
-            ("key_file", text(&self.key_file)),
+            ("segment", text(&self.segment).or_else(|| word(told))),
+            ("key_file", text(&self.key_file).or_else(|| word(told))),
             ("interface", text(&self.interface)),
             ("data", text(&self.data)),
             ("name", text(&self.name)),
@@ -132,8 +171,36 @@ impl From<RunError> for Failure {
                 Exit::of_io(source)
             }
             RunError::Folder(FolderError::Damaged { .. }) => Exit::Failed,
+            RunError::Enrol(_) => return Self::of_enrol(error),
             RunError::Network(_) | RunError::Transfers(_) | RunError::Unaddressed(_) => Exit::Usage,
         };
         Self::new(exit, error)
+    }
+}
+
+impl Failure {
+    fn of_enrol(error: RunError) -> Self {
+        let RunError::Enrol(error) = error else {
+            return error.into();
+        };
+        let hint = match &error {
+            EnrolError::Tokenless(_) | EnrolError::PutOut(_) => {
+                Some("`bellwether token create NAME --role node` gives a token, for --token-file")
+            }
+            _ => None,
+        };
+        let failure = match error {
+            EnrolError::Call(error) => error.into(),
+            EnrolError::Folder(error) => RunError::Folder(error).into(),
+            EnrolError::Interface(_) => Self::new(Exit::Usage, error),
+            EnrolError::Tokenless(_) | EnrolError::PutOut(_) => Self::new(Exit::Forbidden, error),
+            EnrolError::Key(_) | EnrolError::Settings(_) | EnrolError::Runtime(_) => {
+                Self::new(Exit::Failed, error)
+            }
+        };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }

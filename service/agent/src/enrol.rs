@@ -1,0 +1,301 @@
+//! What this node has of its control server: a certificate, and settings. They are asked for once, by a join token, and
+//! kept; from then on the certificate speaks for the node.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bellwether_api::routes::{Enrol, Renew, ShowSettings};
+use bellwether_api::{Certified, Code, EnrolRequest, NoQuery, NodeSettings, RenewRequest};
+use bellwether_client::{CallError, Client, Credential, Identity, ServerUrl};
+use bellwether_net::{Interface, InterfaceChoice, InterfaceError};
+use bellwether_types::{Hash, Name};
+use bellwether_wire::control::SegmentKey;
+use rcgen::{CertificateParams, KeyPair};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::folder::{Folder, FolderError, Kept};
+
+/// The control server that a node belongs to.
+#[derive(Clone)]
+pub struct ControlServer {
+    /// Where it is.
+    pub url: ServerUrl,
+    /// The fingerprint of its authority.
+    pub ca: Hash,
+    /// What admits a node that has not enrolled yet.
+    pub token: Option<String>,
+}
+
+/// What a node says of itself when it comes.
+#[derive(Debug, Clone)]
+pub struct Newcomer {
+    /// What it is called.
+    pub name: Name,
+    /// The interface that leads to its segment.
+    pub interface: InterfaceChoice,
+}
+
+/// A node that its control server knows.
+pub struct Enrolled {
+    /// The segment it belongs to.
+    pub segment: Name,
+    /// The segment's key.
+    pub key: SegmentKey,
+    server: ControlServer,
+    own: KeyPair,
+    kept: Membership,
+}
+
+/// Why a node cannot enrol. What it had before, it has still.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// Its data directory.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Its interface.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
+    /// It has not enrolled yet.
+    #[error("this node has not enrolled with {0} yet, and has no token to do so")]
+    Tokenless(ServerUrl),
+    /// An operator put it out.
+    #[error("the control server at {0} has put this node out")]
+    PutOut(ServerUrl),
+    /// The control server says no, or nothing.
+    #[error("cannot enrol")]
+    Call(#[from] CallError),
+    /// No key can be made, or the one that was kept does not serve.
+    #[error("this node's key cannot be used")]
+    Key(#[from] rcgen::Error),
+    /// What the control server says cannot be.
+    #[error("the control server's settings cannot be used: {0}")]
+    Settings(String),
+    /// The machine denies something else.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// What is kept, as it is written.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct Membership {
+    ca: Hash,
+    certificate: String,
+    ends_ms: i64,
+    settings: NodeSettings,
+}
+
+const ANY: NoQuery = NoQuery {};
+/// How often a node asks whether anything has changed, and looks at its certificate.
+const INTERVAL: Duration = Duration::from_secs(3_600);
+/// A certificate is replaced when so little of it is left: a third.
+const LEFT_MS: i64 = 10 * 24 * 3_600 * 1_000;
+
+/// Has the node that lives in `data` known to its control server, and tells what it needs to run.
+///
+/// Whenever this is cut short, it begins again where it was: the key is kept before it is shown, and whoever comes
+/// again with it is the same node. A node that has enrolled runs on what it was told last if the server is silent.
+pub fn enrol(
+    data: &Path,
+    server: ControlServer,
+    newcomer: &Newcomer,
+) -> Result<Enrolled, EnrolError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let folder = Folder::open(data)?;
+    runtime.map_err(EnrolError::Runtime)?.block_on(async {
+        let own = key(&folder)?;
+        let known = read(&folder)?.filter(|known| known.ca == server.ca);
+        let kept = match known {
+            None => come(&folder, &server, newcomer, &own).await?,
+            Some(known) => match ask(&server, &own, &known).await {
+                Ok(settings) => Membership { settings, ..known },
+                Err(CallError::Problem(problem)) if problem.code == Code::Unauthenticated => {
+                    match server.token {
+                        None => return Err(EnrolError::PutOut(server.url)),
+                        Some(_) => come(&folder, &server, newcomer, &own).await?,
+                    }
+                }
+                Err(_) if known.ends_ms <= now_ms() && server.token.is_some() => {
+                    come(&folder, &server, newcomer, &own).await?
+                }
+                Err(error) => {
+                    let since = known.settings.number;
+                    warn!(server = %server.url, %error, settings = since, "running on what the control server said last");
+                    known
+                }
+            },
+        };
+        write(&folder, &kept)?;
+        let key = kept.settings.keys.current.parse::<SegmentKey>();
+        let key = key.map_err(|fault| EnrolError::Settings(fault.to_string()))?;
+        let segment = kept.settings.segment.clone();
+        Ok(Enrolled { segment, key, server, own, kept })
+    })
+}
+
+impl Enrolled {
+    /// Replaces the certificate before it ends, for as long as the node runs.
+    pub(crate) async fn renew_often(self, folder: Folder) {
+        let Self {
+            server,
+            own,
+            mut kept,
+            ..
+        } = self;
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let renewed = match kept.ends_ms - now_ms() < LEFT_MS {
+                true => renew(&server, &own, &kept).await,
+                false => ask(&server, &own, &kept)
+                    .await
+                    .map(|settings| Membership {
+                        settings,
+                        ..kept.clone()
+                    })
+                    .map_err(EnrolError::from),
+            };
+            match renewed {
+                Err(error) => {
+                    warn!(server = %server.url, %error, "the control server was not reached");
+                }
+                Ok(renewed) if renewed == kept => {}
+                Ok(renewed) => match write(&folder, &renewed) {
+                    Err(error) => warn!(%error, "what the control server says cannot be kept"),
+                    Ok(()) => {
+                        info!(
+                            settings = renewed.settings.number,
+                            certificate_ends_ms = renewed.ends_ms,
+                            "the control server told something new: it counts from the next start on"
+                        );
+                        kept = renewed;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Not the token.
+impl fmt::Debug for ControlServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ControlServer")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Not the keys.
+impl fmt::Debug for Enrolled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Enrolled")
+            .field("segment", &self.segment)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Enrols by the token.
+async fn come(
+    folder: &Folder,
+    server: &ControlServer,
+    newcomer: &Newcomer,
+    own: &KeyPair,
+) -> Result<Membership, EnrolError> {
+    let token = server
+        .token
+        .clone()
+        .ok_or_else(|| EnrolError::Tokenless(server.url.clone()))?;
+    let interface = Interface::find(&newcomer.interface)?;
+    let client = Client::new(server.url.clone(), server.ca, Credential::Token(token))?;
+    let request = EnrolRequest {
+        node: folder.identity()?,
+        name: newcomer.name.clone(),
+        addresses: interface.subnets().take(ADDRESSES_MAX).collect(),
+        request: request(own)?,
+    };
+    let certified = client.call::<Enrol>(&(), &ANY, &request).await?;
+    info!(server = %server.url, segment = %certified.settings.segment, "enrolled");
+    Ok(membership(server, certified))
+}
+
+const ADDRESSES_MAX: usize = 16;
+
+async fn ask(
+    server: &ControlServer,
+    own: &KeyPair,
+    known: &Membership,
+) -> Result<NodeSettings, CallError> {
+    client(server, own, known)?
+        .call::<ShowSettings>(&(), &ANY, &())
+        .await
+}
+
+async fn renew(
+    server: &ControlServer,
+    own: &KeyPair,
+    known: &Membership,
+) -> Result<Membership, EnrolError> {
+    let request = RenewRequest {
+        request: request(own)?,
+    };
+    let certified = client(server, own, known)?
+        .call::<Renew>(&(), &ANY, &request)
+        .await?;
+    Ok(membership(server, certified))
+}
+
+fn membership(server: &ControlServer, certified: Certified) -> Membership {
+    Membership {
+        ca: server.ca,
+        certificate: certified.certificate,
+        ends_ms: certified.ends_ms,
+        settings: certified.settings,
+    }
+}
+
+fn client(server: &ControlServer, own: &KeyPair, known: &Membership) -> Result<Client, CallError> {
+    let identity = Identity {
+        certificate: known.certificate.clone(),
+        key: own.serialize_pem(),
+    };
+    Client::new(server.url.clone(), server.ca, Credential::Node(identity))
+}
+
+/// A request for a certificate, which says nothing but the key.
+fn request(own: &KeyPair) -> Result<String, rcgen::Error> {
+    CertificateParams::default().serialize_request(own)?.pem()
+}
+
+/// The node's key, which is made once.
+fn key(folder: &Folder) -> Result<KeyPair, EnrolError> {
+    match folder.read(Kept::Key)? {
+        Some(pem) => Ok(KeyPair::from_pem(&pem)?),
+        None => {
+            let key = KeyPair::generate()?;
+            folder.replace(Kept::Key, &key.serialize_pem())?;
+            Ok(key)
+        }
+    }
+}
+
+fn read(folder: &Folder) -> Result<Option<Membership>, FolderError> {
+    let Some(text) = folder.read(Kept::Enrolment)? else {
+        return Ok(None);
+    };
+    let known = serde_json::from_str(&text);
+    known.map(Some).map_err(|_| folder.damaged(Kept::Enrolment))
+}
+
+fn write(folder: &Folder, kept: &Membership) -> Result<(), FolderError> {
+    let text = serde_json::to_string(kept).expect("it has text keys and finite numbers");
+    folder.replace(Kept::Enrolment, &format!("{text}\n"))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
