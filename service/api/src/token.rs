@@ -1,3 +1,5 @@
+use std::fmt;
+
 use bellwether_fleet::{Placement, Role};
 use bellwether_types::Name;
 use serde::{Deserialize, Serialize};
@@ -41,10 +43,36 @@ pub struct TokenWanted {
 }
 
 /// A token, told this once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenGiven {
     /// The token.
     pub token: String,
     /// What is known of it from now on.
     pub info: TokenInfo,
+}
+
+/// Not the token.
+impl fmt::Debug for TokenGiven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenGiven")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GroupKey, SettingsKey};
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let keys = r#"{"current":"secret","next":"secret"}"#;
+        let keys: SettingsKey = serde_json::from_str(keys).unwrap();
+        let key: GroupKey = serde_json::from_str(r#"{"group":"g","key":"secret"}"#).unwrap();
+        let info = r#"{"id":"i","name":"n","role":"viewer","created_ms":0,"ends_ms":null}"#;
+        let given = format!(r#"{{"token":"secret","info":{info}}}"#);
+        let given: TokenGiven = serde_json::from_str(&given).unwrap();
+        assert!(!format!("{keys:?} {key:?} {given:?}").contains("secret"));
+    }
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::fmt;
 
 use bellwether_fleet::{CommitMode, Part};
 use bellwether_types::{Name, NodeId};
@@ -63,7 +64,7 @@ pub struct NodeSettings {
 }
 
 /// The keys of a segment, each a line for a key file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SettingsKey {
     /// Accepted still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,11 +92,27 @@ pub struct ServedSite {
 }
 
 /// The key of a group's content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GroupKey {
     /// The group.
     #[schema(value_type = String)]
     pub group: Name,
     /// Its key, as a line for a key file.
     pub key: String,
+}
+
+/// Not the keys: they are secret.
+impl fmt::Debug for SettingsKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(keys)")
+    }
+}
+
+/// Not the key.
+impl fmt::Debug for GroupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupKey")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
 }
