@@ -4,12 +4,14 @@ use crate::job::Rate;
 
 /// How fast a session sends (MCTP-15).
 ///
-/// It begins modestly and doubles until something shows that the network is full: a queue, told by answers that take
-/// longer than the quickest ones, or a link that does not take what is sent. From then on it goes a little faster all the
-/// time, and where a queue builds up falls to what came through, and a little below, so that the queue drains.
+/// It begins modestly and rises by half until something shows that the network is full: a queue, told by answers that take
+/// longer than the quickest ones, or a link that does not take what is sent. (Doubling, as TCP does, overshoots by more
+/// than the repairs of a transfer may cost.) From then on it goes a little faster all the time, and where a queue builds up
+/// falls to what came through, and a little below, so that the queue drains.
 ///
-/// A queue that does not drain belongs to others, and so does what no longer comes through. Beside them the rate rises slowly and steadily, and falls by a third
-/// when the queue overflows, as theirs does; yielding to every queue would leave nothing.
+/// A queue that does not drain belongs to others, and so does what no longer comes through. Beside them the rate rises
+/// slowly and steadily, and falls by a third when the queue overflows, as theirs does; yielding to every queue would leave
+/// nothing.
 ///
 /// Loss alone says nothing: on many links some is always there. So where there is no queue, a loss that is more than usual
 /// lowers the rate to what came through; if that does not lower the loss, the rate was not its cause: it counts as usual
@@ -52,7 +54,7 @@ pub(crate) struct RateControl {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Doubles.
+    /// Rises by half at a time.
     Start,
     /// Alone on its way, as far as can be seen; so many times in a row it fell and the queue stayed.
     Alone { drains: u32 },
@@ -218,7 +220,7 @@ impl RateControl {
             self.phase = Phase::Alone { drains: 0 };
             self.full = 0;
         } else if was_heard && self.full == 0 && !is_held_up {
-            self.rate = self.rate.saturating_mul(2);
+            self.rate = self.rate / 2 * 3;
         }
     }
 

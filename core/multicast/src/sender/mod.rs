@@ -509,11 +509,8 @@ impl Sender {
             return;
         };
         let before = participant.lacking();
-        // While all is being sent, who lacks more than before has not failed to get on.
-        let tries_max = match self.phase {
-            Phase::Flushing => self.settings.tries_max,
-            _ => u32::MAX,
-        };
+        // Before all was sent, an answer tells how far somebody is, and not that nothing helps.
+        let tries_max = (self.phase == Phase::Flushing).then_some(self.settings.tries_max);
         let window = participant.hear(status, tries_max);
         if let Some((took, frames, span)) = self.probes.answered(now, from, status) {
             let frame =
