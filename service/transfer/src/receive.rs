@@ -1,4 +1,3 @@
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -6,12 +5,10 @@ use bellwether_multicast::{Input, Settings};
 use bellwether_net::now;
 use bellwether_types::Time;
 use bellwether_wire::transfer::AssignmentId;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use crate::alone::Heard;
-use crate::carrier::Event;
-use crate::content::Content;
+use crate::carrier::{Carrier, Event};
 use crate::group::{GroupSettings, TransferError};
 use crate::shelf::Shelf;
 
@@ -72,40 +69,18 @@ pub async fn receive(
     }
     tell(Receiving::Listening);
     let mut began: Option<Time> = None;
-    let (mut is_done, mut is_closed) = (false, false);
-    // Files go to their places on threads: the sender's questions must not wait for that.
-    let mut placing: JoinSet<io::Result<Option<Received>>> = JoinSet::new();
+    let mut is_done = false;
     loop {
-        let is_last = is_done && once && placing.is_empty();
-        if is_last && is_closed {
-            return Ok(true);
-        }
-        let heard = tokio::select! {
-            heard = alone.next() => heard.map_err(TransferError::io("use the network any longer"))?,
-            Some(placed) = placing.join_next() => {
-                match placed.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                    Ok(Some(received)) => {
-                        tell(Receiving::Received(received));
-                        is_done = true;
-                    }
-                    Ok(None) => {}
-                    // It stays in its spool, and the next start tries again.
-                    Err(error) => {
-                        let why = format!(
-                            "all of it came, and cannot be put into {}: {error}",
-                            out.display()
-                        );
-                        tell(Receiving::Failed(why));
-                        if once {
-                            return Ok(false);
-                        }
-                    }
-                }
-                continue;
-            }
-            () = sleep(LINGER), if is_last => return Ok(true),
+        let next = alone.next();
+        let event = match is_done && once {
+            false => next.await,
+            true => match timeout(LINGER, next).await {
+                Ok(event) => event,
+                Err(_) => return Ok(true),
+            },
         };
-        let Heard::Event(event) = heard else {
+        let event = event.map_err(TransferError::io("use the network any longer"))?;
+        let Heard::Event(event) = event else {
             continue;
         };
         match event {
@@ -120,10 +95,23 @@ pub async fn receive(
                 let took = began
                     .take()
                     .map_or(Duration::ZERO, |began| now().since(began));
-                if let Some(content) = alone.carrier.content(assignment).cloned() {
-                    let out = out.to_owned();
-                    placing.spawn_blocking(move || place(&content, assignment, &out, took));
+                match place(&alone.carrier, assignment, out, took) {
+                    Ok(Some(received)) => tell(Receiving::Received(received)),
+                    Ok(None) => continue,
+                    // It stays in its spool, and the next start tries again.
+                    Err(error) => {
+                        let why = format!(
+                            "all of it came, and cannot be put into {}: {error}",
+                            out.display()
+                        );
+                        tell(Receiving::Failed(why));
+                        if once {
+                            return Ok(false);
+                        }
+                        continue;
+                    }
                 }
+                is_done = true;
             }
             Event::Failed(_, why) => {
                 tell(Receiving::Failed(why));
@@ -131,7 +119,7 @@ pub async fn receive(
                     return Ok(false);
                 }
             }
-            Event::Closed => is_closed = true,
+            Event::Closed if is_done && once => return Ok(true),
             Event::Note(note) => tell(Receiving::Note(note)),
             _ => {}
         }
@@ -139,12 +127,14 @@ pub async fn receive(
 }
 
 fn place(
-    content: &Content,
+    carrier: &Carrier,
     assignment: AssignmentId,
     out: &Path,
     took: Duration,
-) -> io::Result<Option<Received>> {
-    let Some((spool, parcel)) = content.spool().zip(content.parcel()) else {
+) -> std::io::Result<Option<Received>> {
+    let content = carrier.content(assignment);
+    let parts = content.and_then(|content| Some((content.spool()?, content.parcel()?)));
+    let Some((spool, parcel)) = parts else {
         return Ok(None);
     };
     spool.place(out, parcel)?;
