@@ -98,7 +98,7 @@ pub enum Rate {
     Adaptive {
         /// Never slower.
         floor: u64,
-        /// Never faster, and so fast at first.
+        /// Never faster.
         ceiling: u64,
     },
 }

@@ -233,7 +233,7 @@ fn the_rate_follows_what_comes_through() {
     let settings = Settings {
         rate: Rate::Adaptive {
             floor: 1_000_000,
-            ceiling: 100_000_000,
+            ceiling: 1_000_000_000,
         },
         ..Settings::default()
     };
@@ -260,7 +260,7 @@ fn random_loss_is_not_taken_for_congestion() {
     let settings = Settings {
         rate: Rate::Adaptive {
             floor: rate / 50,
-            ceiling: rate,
+            ceiling: 20 * rate,
         },
         ..Settings::default()
     };

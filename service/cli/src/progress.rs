@@ -70,6 +70,13 @@ impl Progress {
         }
     }
 
+    /// What else there is to say of it, on a terminal.
+    pub(crate) fn say(&self, what: String) {
+        if let Some(bar) = &self.drawn {
+            bar.set_message(Cow::Owned(what));
+        }
+    }
+
     fn print_line_when_due(&self, done: u64) {
         // Whoever finds the lock taken knows that another thread is about to print.
         let Some(Ok(mut last)) = self.lines.as_ref().map(Mutex::try_lock) else {

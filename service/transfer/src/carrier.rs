@@ -2,6 +2,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bellwether_machine::{Machine, Outbox};
@@ -44,6 +45,8 @@ pub(crate) struct Carrier {
     /// What waits until the system takes more: datagrams of the user go before frames, which fill every queue there is.
     datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
     bursts: VecDeque<(SessionId, Burst)>,
+    /// Bytes that were proved since they were last made durable.
+    behind: BTreeMap<AssignmentId, u64>,
     inputs: VecDeque<Input>,
     batches: Batches,
     done: mpsc::UnboundedSender<Done>,
@@ -95,6 +98,8 @@ struct Opening {
 const PEERS_MAX: usize = 8_192;
 /// Datagrams that may wait; more are lost, as they are on a network that takes none.
 const DATAGRAMS_MAX: usize = 4_096;
+/// Proved bytes that may wait for the disk.
+const BEHIND_MAX: u64 = 8 << 20;
 
 impl Carrier {
     pub(crate) fn new(
@@ -118,6 +123,7 @@ impl Carrier {
             codes: BTreeMap::new(),
             datagrams: VecDeque::new(),
             bursts: VecDeque::new(),
+            behind: BTreeMap::new(),
             inputs: VecDeque::new(),
             batches: Batches::default(),
             done,
@@ -526,12 +532,38 @@ impl Carrier {
                 let forgotten = content.spool().map_or(Ok(()), Spool::forget_repairs);
                 self.wrote(assignment, forgotten);
             }
-            O::Complete => self.events.push_back(Event::Complete(assignment)),
+            O::Complete => {
+                self.behind.remove(&assignment);
+                self.events.push_back(Event::Complete(assignment));
+            }
             O::Failed(why) => self.events.push_back(Event::Failed(assignment, why)),
             O::Told(event) => self.events.push_back(Event::Note(format!("{event:?}"))),
-            // The station tells its senders; frames go on coming to one socket for all.
-            O::Available(_) | O::Quit => {}
+            O::Available(blocks) => self.write_behind(assignment, &content, &geometry, blocks),
+            // Frames go on coming to one socket for all.
+            O::Quit => {}
         }
+    }
+
+    /// What is proved goes to the disk while more comes, so that little is left in the end.
+    fn write_behind(
+        &mut self,
+        assignment: AssignmentId,
+        content: &Arc<Content>,
+        geometry: &Geometry,
+        blocks: Range<u32>,
+    ) {
+        let bytes: u64 = blocks
+            .map(|block| u64::from(geometry.block(block).len))
+            .sum();
+        let behind = self.behind.entry(assignment).or_default();
+        *behind += bytes;
+        if *behind < BEHIND_MAX || content.spool().is_none() {
+            return;
+        }
+        *behind = 0;
+        let content = Arc::clone(content);
+        // If it cannot be done, the last sync says so.
+        tokio::task::spawn_blocking(move || content.spool().map(Spool::sync));
     }
 
     fn wrote(&mut self, assignment: AssignmentId, written: io::Result<()>) {

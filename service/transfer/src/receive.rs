@@ -1,3 +1,4 @@
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -5,10 +6,12 @@ use bellwether_multicast::{Input, Settings};
 use bellwether_net::now;
 use bellwether_types::Time;
 use bellwether_wire::transfer::AssignmentId;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::alone::Heard;
-use crate::carrier::{Carrier, Event};
+use crate::carrier::Event;
+use crate::content::Content;
 use crate::group::{GroupSettings, TransferError};
 use crate::shelf::Shelf;
 
@@ -69,18 +72,40 @@ pub async fn receive(
     }
     tell(Receiving::Listening);
     let mut began: Option<Time> = None;
-    let mut is_done = false;
+    let (mut is_done, mut is_closed) = (false, false);
+    // Files go to their places on threads: the sender's questions must not wait for that.
+    let mut placing: JoinSet<io::Result<Option<Received>>> = JoinSet::new();
     loop {
-        let next = alone.next();
-        let event = match is_done && once {
-            false => next.await,
-            true => match timeout(LINGER, next).await {
-                Ok(event) => event,
-                Err(_) => return Ok(true),
-            },
+        let is_last = is_done && once && placing.is_empty();
+        if is_last && is_closed {
+            return Ok(true);
+        }
+        let heard = tokio::select! {
+            heard = alone.next() => heard.map_err(TransferError::io("use the network any longer"))?,
+            Some(placed) = placing.join_next() => {
+                match placed.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                    Ok(Some(received)) => {
+                        tell(Receiving::Received(received));
+                        is_done = true;
+                    }
+                    Ok(None) => {}
+                    // It stays in its spool, and the next start tries again.
+                    Err(error) => {
+                        let why = format!(
+                            "all of it came, and cannot be put into {}: {error}",
+                            out.display()
+                        );
+                        tell(Receiving::Failed(why));
+                        if once {
+                            return Ok(false);
+                        }
+                    }
+                }
+                continue;
+            }
+            () = sleep(LINGER), if is_last => return Ok(true),
         };
-        let event = event.map_err(TransferError::io("use the network any longer"))?;
-        let Heard::Event(event) = event else {
+        let Heard::Event(event) = heard else {
             continue;
         };
         match event {
@@ -95,23 +120,10 @@ pub async fn receive(
                 let took = began
                     .take()
                     .map_or(Duration::ZERO, |began| now().since(began));
-                match place(&alone.carrier, assignment, out, took) {
-                    Ok(Some(received)) => tell(Receiving::Received(received)),
-                    Ok(None) => continue,
-                    // It stays in its spool, and the next start tries again.
-                    Err(error) => {
-                        let why = format!(
-                            "all of it came, and cannot be put into {}: {error}",
-                            out.display()
-                        );
-                        tell(Receiving::Failed(why));
-                        if once {
-                            return Ok(false);
-                        }
-                        continue;
-                    }
+                if let Some(content) = alone.carrier.content(assignment).cloned() {
+                    let out = out.to_owned();
+                    placing.spawn_blocking(move || place(&content, assignment, &out, took));
                 }
-                is_done = true;
             }
             Event::Failed(_, why) => {
                 tell(Receiving::Failed(why));
@@ -119,7 +131,7 @@ pub async fn receive(
                     return Ok(false);
                 }
             }
-            Event::Closed if is_done && once => return Ok(true),
+            Event::Closed => is_closed = true,
             Event::Note(note) => tell(Receiving::Note(note)),
             _ => {}
         }
@@ -127,14 +139,12 @@ pub async fn receive(
 }
 
 fn place(
-    carrier: &Carrier,
+    content: &Content,
     assignment: AssignmentId,
     out: &Path,
     took: Duration,
-) -> std::io::Result<Option<Received>> {
-    let content = carrier.content(assignment);
-    let parts = content.and_then(|content| Some((content.spool()?, content.parcel()?)));
-    let Some((spool, parcel)) = parts else {
+) -> io::Result<Option<Received>> {
+    let Some((spool, parcel)) = content.spool().zip(content.parcel()) else {
         return Ok(None);
     };
     spool.place(out, parcel)?;

@@ -8,7 +8,7 @@ use bellwether_net::now;
 use bellwether_types::{Epoch, Name, NodeId};
 use bellwether_wire::frame::FRAME_OVERHEAD;
 use bellwether_wire::transfer::Ask;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 
 use crate::alone::{Alone, Heard};
 use crate::carrier::Event;
@@ -50,6 +50,17 @@ pub enum Sending {
         /// Who is to have it.
         receivers: usize,
     },
+    /// How far it is.
+    Reached {
+        /// Bytes that were sent, all headers and whatever went again included.
+        wire_bytes: u64,
+        /// Bits a second at present.
+        rate: u64,
+        /// So many have it.
+        complete: usize,
+        /// Those who lack most, as far as they said, with the pieces that they lack: at most three.
+        slowest: Vec<(String, u64)>,
+    },
     /// For whoever looks after the network.
     Note(String),
 }
@@ -88,6 +99,8 @@ pub struct Delivery {
     pub fate: String,
 }
 
+/// From one word on how far it is to the next.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// From one call for receivers to the next.
 const CALL_EVERY: Duration = Duration::from_millis(20);
 /// Sends files to all receivers of a group, and says what became of each.
@@ -169,11 +182,25 @@ pub async fn send(
         is_available: true,
         way: Way::Group,
     })));
+    let names: BTreeMap<NodeId, &Name> = settings
+        .members
+        .iter()
+        .map(|name| (GroupSettings::node(name), name))
+        .collect();
+    let name_of = |node: NodeId| {
+        names
+            .get(&node)
+            .map_or_else(|| node.to_string(), ToString::to_string)
+    };
+    let mut looks = interval(LOOK_EVERY);
     let outcome = loop {
-        let heard = alone
-            .next()
-            .await
-            .map_err(TransferError::io("use the network any longer"))?;
+        let heard = tokio::select! {
+            heard = alone.next() => heard.map_err(TransferError::io("use the network any longer"))?,
+            _ = looks.tick() => {
+                tell_progress(&alone, &name_of, tell);
+                continue;
+            }
+        };
         match heard {
             Heard::Event(Event::Ended(_, _, outcome)) => break outcome,
             Heard::Event(Event::Note(note)) => tell(Sending::Note(note)),
@@ -181,15 +208,8 @@ pub async fn send(
         }
     };
     let took = now().since(began);
-    let names: BTreeMap<NodeId, &Name> = settings
-        .members
-        .iter()
-        .map(|name| (GroupSettings::node(name), name))
-        .collect();
     let deliveries = outcome.fates.iter().map(|(node, fate)| Delivery {
-        receiver: names
-            .get(node)
-            .map_or_else(|| node.to_string(), ToString::to_string),
+        receiver: name_of(*node),
         address: alone.carrier.address(*node),
         complete: *fate == Fate::Complete,
         fate: fate.to_string(),
@@ -209,6 +229,32 @@ pub async fn send(
         took,
         deliveries,
     })
+}
+
+fn tell_progress(alone: &Alone, name_of: &dyn Fn(NodeId) -> String, tell: &mut dyn FnMut(Sending)) {
+    let mut senders = alone.carrier.station().senders();
+    let Some((_, sender)) = senders.find(|(_, sender)| sender.served().is_none()) else {
+        return;
+    };
+    let mut complete = 0;
+    let mut lacking = Vec::new();
+    for (node, fate, lacks) in sender.progress() {
+        match fate {
+            Some(Fate::Complete) => complete += 1,
+            None if lacks > 0 => lacking.push((lacks, node)),
+            _ => {}
+        }
+    }
+    lacking.sort_unstable();
+    let slowest = lacking.iter().rev().take(3);
+    tell(Sending::Reached {
+        wire_bytes: sender.sent_bytes(),
+        rate: sender.rate(),
+        complete,
+        slowest: slowest
+            .map(|(lacks, node)| (name_of(*node), *lacks))
+            .collect(),
+    });
 }
 
 /// Longer symbols would let a repair block have few of them.

@@ -161,6 +161,7 @@ impl Spool {
     pub(crate) fn place(&self, out: &Path, parcel: &Parcel) -> io::Result<()> {
         let root = File::open(out)?;
         let mut offset = 0;
+        let mut above_last = root.try_clone()?;
         for file in &parcel.files {
             let next = self.folder.join("next");
             match parcel.files.as_slice() {
@@ -174,9 +175,14 @@ impl Spool {
             fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
             let (above, name) = parent(&root, &file.path)?;
             rustix::fs::renameat(rustix::fs::CWD, &next, &above, name)?;
+            above_last = above;
             offset += file.len;
         }
-        rustix::fs::syncfs(&root)?;
+        match parcel.files.as_slice() {
+            // Its bytes are durable already; its name is not.
+            [_] => above_last.sync_all()?,
+            _ => rustix::fs::syncfs(&root)?,
+        }
         fs::remove_dir_all(&self.folder)
     }
 

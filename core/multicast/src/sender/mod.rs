@@ -1,6 +1,7 @@
 //! Who has an assignment, and brings it to others.
 
 mod participants;
+mod probes;
 mod work;
 
 use std::ops::Range;
@@ -16,6 +17,7 @@ use crate::job::{Fate, Finish, Identity, Job, Outcome, Settings, Slow, Way};
 use crate::pacing::Pacer;
 use crate::rate::RateControl;
 use participants::{Participant, Participants, Standing, Window};
+use probes::Probes;
 use work::{Mended, Work};
 
 /// One session of a sender.
@@ -34,6 +36,7 @@ pub struct Sender {
     /// Was there something to send when it was last looked?
     is_busy: bool,
     rate: RateControl,
+    probes: Probes,
     /// Promises that the next Mend makes.
     promised: Mend,
     /// When it last made some.
@@ -167,7 +170,7 @@ enum Timer {
     Round,
 }
 
-/// From one look at the rate to the next.
+/// From one look at the rate to the next; half as long in the beginning.
 const RATE_EVERY: Duration = Duration::from_millis(100);
 /// From one promise to the next at least: the first request is answered at once, and those just behind it together.
 const MEND_PAUSE: Duration = Duration::from_millis(1);
@@ -181,6 +184,8 @@ const ASKED_SINGLY: usize = 4;
 const ASKED_MAX: usize = 64;
 /// Millionths of loss from which a participant counts as slow.
 const LOSS_SLOW: u64 = 200_000;
+/// The others have at least so long to say how they fare when one loses very much.
+const LOOK_MIN: Duration = Duration::from_millis(100);
 /// A participant that asks for so many times the whole assignment gets no more.
 const ASKED_TIMES_MAX: u64 = 4;
 /// Bursts of one call; a wake-up that is very late goes on in the next one.
@@ -211,6 +216,7 @@ impl Sender {
                 whole: Vec::new(),
             },
             is_busy: false,
+            probes: Probes::default(),
             suspect: None,
             diverted: Vec::new(),
             announced: ANNOUNCED_FIRST,
@@ -258,6 +264,11 @@ impl Sender {
             Some(node) if self.job.way == Way::Single => To::Node(*node),
             _ => To::Group,
         }
+    }
+
+    /// Bytes of frames that were sent so far, all headers included.
+    pub const fn sent_bytes(&self) -> u64 {
+        self.work.counts.bytes
     }
 
     /// How far each participant is, as far as it said: what became of it, and the symbols that it lacks.
@@ -332,7 +343,7 @@ impl Machine for Sender {
 
 impl Sender {
     fn start(&mut self, now: Time, out: &mut Outbox<Output>) {
-        self.deadlines.set(Timer::Rate, now + RATE_EVERY);
+        self.deadlines.set(Timer::Rate, now);
         self.announce(now, out);
         if self.job.way == Way::Chain {
             self.chain(out);
@@ -419,14 +430,42 @@ impl Sender {
                 self.announce(now, out);
             }
             Timer::Rate => {
-                self.rate.tick(self.work.sequence());
-                self.pacer.set_rate(self.rate.rate());
-                self.deadlines.set(Timer::Rate, now + RATE_EVERY);
+                if let Some(sent) = self.probes.sent_since(now, self.work.counts.bytes) {
+                    self.rate.tick(self.work.sequence(), sent);
+                    self.pacer.set_rate(self.rate.rate());
+                }
+                self.probe(now, out);
+                let next = match self.rate.starts() {
+                    true => RATE_EVERY / 2,
+                    false => RATE_EVERY,
+                };
+                self.deadlines.set(Timer::Rate, now + next);
             }
             Timer::Look => self.look(out),
             Timer::Mend => self.promise(now, out),
             Timer::Round => self.end_round(now, out),
         }
+    }
+
+    /// Asks one participant how much came: how long it takes to answer tells of queues.
+    fn probe(&mut self, now: Time, out: &mut Outbox<Output>) {
+        if self.phase != Phase::Sending || !self.rate.is_adaptive() {
+            return;
+        }
+        let Some(node) = self.probes.choose(&self.participants) else {
+            return;
+        };
+        self.round += 1;
+        self.probes.asked(node, self.round, now);
+        out.push(Output::Send {
+            to: To::Node(node),
+            message: TransferMessage::Flush(Flush {
+                session: self.announcement.session(),
+                sequence: self.work.sequence(),
+                round: self.round,
+                more: true,
+            }),
+        });
     }
 
     fn can_send(&self) -> bool {
@@ -470,11 +509,25 @@ impl Sender {
             return;
         };
         let before = participant.lacking();
-        let window = participant.hear(status, self.settings.tries_max);
+        // Before all was sent, an answer tells how far somebody is, and not that nothing helps.
+        let tries_max = (self.phase == Phase::Flushing).then_some(self.settings.tries_max);
+        let window = participant.hear(status, tries_max);
+        if let Some((took, frames, span)) = self.probes.answered(now, from, status) {
+            let frame =
+                u64::from(self.job.geometry.symbol_len()) + u64::from(self.settings.overhead);
+            let bits = u128::from(frames * frame * 8);
+            let delivered = (span > Duration::ZERO)
+                .then(|| u64::try_from(bits * 1_000_000_000 / span.as_nanos()).unwrap_or(u64::MAX));
+            self.rate.answered(took, delivered);
+        }
         if participant.lacking() < before {
             self.patience = self.settings.patience;
         }
         let takes_part = matches!(participant.standing(), Standing::Taking);
+        if self.phase == Phase::Asking && self.job.ask == Ask::All && self.participants.are_heard()
+        {
+            self.phase = Phase::Sending;
+        }
         if let Some(window) = window.filter(|_| takes_part) {
             self.judge(now, from, window, out);
         }
@@ -516,8 +569,10 @@ impl Sender {
                 let to = self.target();
                 out.push(Output::Send { to, message });
             }
+            // What is asked waits behind the frames of a full queue, and the answers are of no use one by one.
             let wait = self.settings.spread_of(self.participants.len()) + self.settings.patience;
-            self.deadlines.set(Timer::Look, now + wait);
+            let wait = wait + self.rate.round_trip() * 2;
+            self.deadlines.set(Timer::Look, now + wait.max(LOOK_MIN));
         } else if self.settings.slow == Slow::Wait {
             self.rate.lost(window.from, window.loss);
         }

@@ -109,6 +109,11 @@ impl Participants {
             .map(|(node, participant)| (*node, participant))
     }
 
+    /// Did each of them say something?
+    pub(super) fn are_heard(&self) -> bool {
+        self.0.values().all(|participant| participant.heard)
+    }
+
     /// Those who are waited for.
     pub(super) fn pending(&self) -> impl Iterator<Item = (NodeId, &Participant)> {
         self.all()
@@ -189,8 +194,9 @@ impl Participant {
         self.round >= round
     }
 
-    /// Takes a word of it; what it says of loss, if enough frames were sent since the last time.
-    pub(super) fn hear(&mut self, status: &Status, tries_max: u32) -> Option<Window> {
+    /// Takes a word of it; what it says of loss, if enough frames were sent since the last time. Where all was sent, an
+    /// answer that is no progress is one of `tries_max`.
+    pub(super) fn hear(&mut self, status: &Status, tries_max: Option<u32>) -> Option<Window> {
         self.heard = true;
         self.silent_for = Duration::ZERO;
         let new_round = status.round > self.round;
@@ -225,7 +231,7 @@ impl Participant {
         }
         if progress {
             self.tries = 0;
-        } else if new_round {
+        } else if let Some(tries_max) = tries_max.filter(|_| new_round) {
             self.fail_a_try(tries_max);
         }
         self.window(status)

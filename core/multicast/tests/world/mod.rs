@@ -141,6 +141,9 @@ enum Event {
     },
 }
 
+/// What the system takes of a sender before its link has carried it.
+const SEND_BUFFER: Duration = Duration::from_millis(30);
+
 impl World {
     pub(crate) fn new(nodes: usize, seed: u64, network: Network, sending: Settings) -> Self {
         let mut random = Random::new(seed);
@@ -420,7 +423,11 @@ impl World {
         let node = &mut self.nodes[number];
         let wake = node.station.as_ref().and_then(Machine::wake_at);
         if let Some(at) = wake {
-            let at = at.max(self.now);
+            // Who sends waits as long as its link has enough to carry.
+            let held_up = Time::from_nanos(
+                (node.up_free.as_nanos()).saturating_sub(SEND_BUFFER.as_nanos() as u64),
+            );
+            let at = at.max(self.now).max(held_up);
             if node.woken.is_none_or(|woken| at < woken) {
                 node.woken = Some(at);
                 self.push(at, Event::Wake(number));
@@ -630,7 +637,7 @@ impl World {
                 continue;
             }
             // Never twice, unlike frames: the seal of control datagrams sees to that.
-            let at = sent + self.network.delay + self.lateness();
+            let at = sent.max(self.nodes[to].down_free) + self.network.delay + self.lateness();
             let event = Event::Message {
                 to,
                 from,

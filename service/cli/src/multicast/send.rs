@@ -13,6 +13,7 @@ use super::{Group, block_on};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
+use crate::progress::Progress;
 
 /// Send files to all receivers of a group, with one copy of the bytes on the wire.
 ///
@@ -115,9 +116,28 @@ impl Send {
             encrypted: self.encrypt,
         };
         let group = self.group.settings("sender")?;
+        let progress = Progress::new(output, "sending");
+        let mut total = 0;
         let mut tell = |sending| match sending {
-            Sending::Found(_) => {}
+            Sending::Found(count) => progress.say(format!("{count} receivers")),
+            Sending::Reached {
+                wire_bytes,
+                rate,
+                complete,
+                slowest,
+            } => {
+                // What goes again comes on top: the end is reached when all have it.
+                progress.reach(wire_bytes.min(total), total);
+                let slowest = slowest.iter();
+                let slowest = slowest.map(|(name, lacks)| format!(", {name} lacks {lacks}"));
+                let slowest: String = slowest.collect();
+                output.detail(format_args!(
+                    "{wire_bytes} bytes sent, {rate} bit/s, {complete} have all{slowest}"
+                ));
+                progress.say(format!("{complete} have all{slowest}"));
+            }
             Sending::Began { bytes, receivers } => {
+                total = bytes;
                 output.say(format_args!(
                     "sending {} to {receivers} receivers",
                     ByteSize(bytes)
@@ -125,7 +145,9 @@ impl Send {
             }
             Sending::Note(note) => output.detail(note),
         };
-        let report = Sent(block_on(transfer::send(group, settings, &mut tell))?);
+        let report = block_on(transfer::send(group, settings, &mut tell))?;
+        drop(progress);
+        let report = Sent(report);
         output.report(&report)?;
         let complete = report.0.deliveries.iter().all(|delivery| delivery.complete);
         Ok(match (complete, report.0.quorum) {
