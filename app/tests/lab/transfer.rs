@@ -303,6 +303,23 @@ fn two_may_send_at_once() {
     });
 }
 
+/// A rate that nobody gave may be more than the link takes: what waits at the sender is not sent again.
+#[test]
+fn a_sender_faster_than_its_link_sends_little_twice() {
+    in_lab(|lab| {
+        let mut group = Group::new(lab, 3)?;
+        let file = group.file("content", 8 << 20)?;
+        let mut command = group.command("send", "sender", "key");
+        command
+            .args(["--expect", "3", "--output", "json"])
+            .arg(&file);
+        let report = report(&mut group.sender.start(command)?)?;
+        let sent = report["wire_bytes"].as_u64().context("a number")?;
+        ensure!(sent < 8 * (1 << 20) * 13 / 10, "{report}");
+        group.arrived(&file)
+    });
+}
+
 /// One that cannot be put in its place leaves the receiver to the next.
 #[test]
 fn what_cannot_be_put_in_its_place_is_named_and_the_next_comes() {

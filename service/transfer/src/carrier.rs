@@ -200,7 +200,9 @@ impl Carrier {
             if let Some(event) = self.events.pop_front() {
                 return Ok(event);
             }
-            self.alarm.set(self.station.wake_at())?;
+            // While frames wait for the link, more would only wait behind them, and be missed and asked for meanwhile.
+            let wake_at = self.station.wake_at().filter(|_| self.bursts.is_empty());
+            self.alarm.set(wake_at)?;
             let is_waiting = !(self.datagrams.is_empty() && self.bursts.is_empty());
             tokio::select! {
                 rung = self.alarm.ring() => {
