@@ -70,7 +70,7 @@ pub(crate) enum Event {
     Complete(AssignmentId),
     /// It will not come; why.
     Failed(AssignmentId, String),
-    /// A session of another node is over.
+    /// All sessions of other nodes are over.
     Closed,
     /// A session for many of this node is over.
     Ended(AssignmentId, Epoch, Outcome),
@@ -92,6 +92,8 @@ struct Opening {
     target: To,
     group: Option<Name>,
     epoch: Epoch,
+    /// Was it said that the network refuses its frames?
+    is_refused: bool,
 }
 
 /// Nodes that are remembered: more have no business here.
@@ -279,7 +281,9 @@ impl Carrier {
             Output::Listen(announcement) => self.listen(announcement),
             Output::Ignore(session) => {
                 self.listens.remove(&session);
-                self.events.push_back(Event::Closed);
+                if self.listens.is_empty() {
+                    self.events.push_back(Event::Closed);
+                }
             }
             Output::Opened(announcement) => self.open(&announcement),
             // Everything goes by sessions here: the smallest of them takes two datagrams more.
@@ -304,6 +308,7 @@ impl Carrier {
             target: sender.target(),
             group: announcement.group.clone(),
             epoch: announcement.epoch,
+            is_refused: false,
             key,
         };
         self.openings.insert(session, opening);
@@ -388,11 +393,14 @@ impl Carrier {
             peers,
             frames,
             groups,
+            events,
             ..
         } = self;
-        let opening = openings.get(&session);
-        let content = opening.and_then(|opening| contents.get(&opening.assignment));
-        let (Some(opening), Some(content)) = (opening, content) else {
+        let opening = openings.get_mut(&session);
+        let Some(opening) = opening else {
+            return Ok(None);
+        };
+        let Some(content) = contents.get(&opening.assignment) else {
             return Ok(None);
         };
         let to = match opening.target {
@@ -431,7 +439,14 @@ impl Carrier {
             match channel.send(to, frames, frame_len) {
                 Ok(false) => return Ok(Some(burst)),
                 // What the network does not take is lost as on the way, and will be asked for.
-                Ok(true) | Err(_) => {
+                sent => {
+                    if let Some(error) = sent.err().filter(|_| !opening.is_refused) {
+                        opening.is_refused = true;
+                        let note = format!(
+                            "the network refuses frames of {frame_len} bytes to {to}: {error}"
+                        );
+                        events.push_back(Event::Note(note));
+                    }
                     burst.first += count;
                     burst.count -= count;
                     burst.sequence += u64::from(count);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bellwether_content::assignment;
@@ -149,9 +150,8 @@ impl<T: FnMut(Told)> Transfers<T> {
     /// What a frame carries on this network.
     fn symbol_len(&mut self) -> u16 {
         let to = self.everyone;
-        let peer = || self.roster.members.values().flatten().next().copied();
         let len = to
-            .or_else(peer)
+            .or_else(|| self.roster.neighbour(self.own))
             .and_then(|to| self.carrier.channel_mut().frame_len_max(to).ok());
         let len = len
             .unwrap_or(FRAME_LEN_USUAL)
@@ -303,6 +303,12 @@ impl<T: FnMut(Told)> Transfers<T> {
 const FRAME_LEN_USUAL: usize = 1_472;
 
 impl Roster {
+    /// Where some other member takes frames: the way to a node itself takes longer ones than any network.
+    fn neighbour(&self, own: NodeId) -> Option<SocketAddr> {
+        let mut others = self.members.iter().filter(|(node, _)| **node != own);
+        others.find_map(|(_, address)| *address)
+    }
+
     /// Members of a content group who are up, or all members.
     fn audience(&self, group: Option<&Name>) -> BTreeSet<NodeId> {
         let members = self.members.keys().copied();
@@ -314,5 +320,32 @@ impl Roster {
                 members.filter(is_in).collect()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_node_is_its_own_neighbour() {
+        let [first, second, third] = [1, 2, 3].map(|number| NodeId::from_bytes([number; 16]));
+        let address = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let members = [
+            (first, Some(address(1))),
+            (second, None),
+            (third, Some(address(3))),
+        ];
+        let roster = Roster {
+            members: members.into(),
+            ..Roster::default()
+        };
+        assert_eq!(roster.neighbour(first), Some(address(3)));
+        assert_eq!(roster.neighbour(third), Some(address(1)));
+        let alone = Roster {
+            members: [(first, Some(address(1)))].into(),
+            ..Roster::default()
+        };
+        assert_eq!(alone.neighbour(first), None);
     }
 }
