@@ -342,7 +342,9 @@ impl Station {
                 }
             }
             // Reports have machines of their own.
-            TransferMessage::Report(_) | TransferMessage::Request(_) => {}
+            TransferMessage::Report(_)
+            | TransferMessage::Request(_)
+            | TransferMessage::Order(_) => {}
         }
     }
 

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_multicast::reports::{
-    Collected, Collector, CollectorSettings, Event, Input, Output, Reporter,
+    Answer, Collected, Collector, CollectorSettings, Event, Input, Output, Question, Reporter,
 };
 use bellwether_multicast::sender::To;
-use bellwether_types::{Hash, NodeId, Time};
+use bellwether_types::{Hash, Incarnation, Name, NodeId, Serial, Term, Time, VersionId};
+use bellwether_wire::SigningKey;
 use bellwether_wire::transfer::{
-    AssignmentId, JobReport, JobResult, Listed, ReportRequest, TransferMessage,
+    AssignmentId, JobReport, Listed, Order, ReportRequest, TransferMessage,
 };
+use bellwether_wire::uplink::{Failure, FailureKind, Outcome, Receipt, Served};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -21,14 +23,27 @@ fn node(number: u16) -> NodeId {
     NodeId::from_bytes(id)
 }
 
-fn assignment() -> AssignmentId {
-    AssignmentId(Hash::of(b"assignment"))
+fn job() -> Name {
+    "j-7".parse().unwrap()
 }
 
-fn report(result: JobResult) -> JobReport {
+fn staged() -> Outcome {
+    Outcome::Staged(VersionId(Hash::of(b"version")))
+}
+
+fn report(outcome: Outcome) -> JobReport {
     JobReport {
-        assignment: assignment(),
-        result,
+        job: job(),
+        order: None,
+        outcome,
+    }
+}
+
+/// What a member says of an order that it carried out.
+fn obeyed(order: AssignmentId) -> JobReport {
+    JobReport {
+        order: Some(order),
+        ..report(Outcome::Removed)
     }
 }
 
@@ -41,13 +56,24 @@ impl Leader {
     fn new(members: u16, change: impl Fn(&mut CollectorSettings)) -> Self {
         let mut settings = CollectorSettings::default();
         change(&mut settings);
-        let members = (1..=members).map(node).collect();
+        Self::asking(Question::Content(job()), 1..=members, 0..0, settings).0
+    }
+
+    /// With what it says at once.
+    fn asking(
+        question: Question,
+        members: impl IntoIterator<Item = u16>,
+        others: impl IntoIterator<Item = u16>,
+        settings: CollectorSettings,
+    ) -> (Self, Vec<Output>) {
+        let members = members.into_iter().map(node).collect();
+        let others = others.into_iter().map(node).collect();
         let mut leader = Self {
-            collector: Collector::new(assignment(), members, settings),
+            collector: Collector::new(question, members, others, settings),
             now: Time::ZERO,
         };
-        leader.give(Input::Start);
-        leader
+        let outputs = leader.give(Input::Start);
+        (leader, outputs)
     }
 
     fn give(&mut self, input: Input) -> Vec<Output> {
@@ -61,7 +87,7 @@ impl Leader {
         let outputs = members.map(|member| {
             self.give(Input::Report {
                 from: node(member),
-                report: report(JobResult::Done),
+                report: Box::new(report(staged())),
             })
         });
         outputs.collect::<Vec<_>>().concat()
@@ -96,33 +122,28 @@ fn success_and_failure_are_reported_for_each_assignment() {
     let mut reporter = Reporter::new(node(1), 2 * SECOND, Random::new(1));
     let mut leader = Leader::new(2, |settings| settings.quorum = 2);
     let mut out = Outbox::new();
-    let failed = JobResult::Failed("command 3: no space left on device (28)".to_owned());
+    let reason = "command 3: no space left on device (28)";
+    let failed = Outcome::Failed(Failure::new(FailureKind::Space, reason));
     let done = Event::Done {
         report: report(failed.clone()),
-        leader: node(9),
+        leader: Some(node(9)),
         members: 2,
     };
     reporter.handle(Time::ZERO, done, &mut out);
     reporter.handle(reporter.wake_at().unwrap(), Event::Wake, &mut out);
-    let sent: Vec<Output> = out.drain().collect();
-    let [
-        Output::Send {
-            to,
-            message: TransferMessage::Report(sent),
-        },
-    ] = &sent[..]
-    else {
+    let sent: Vec<Answer> = out.drain().collect();
+    let [Answer::Report { to, report: sent }] = &sent[..] else {
         panic!("{sent:?}");
     };
-    assert_eq!((*to, &sent.result), (To::Node(node(9)), &failed));
+    assert_eq!((*to, &sent.outcome), (node(9), &failed));
     leader.give(Input::Report {
         from: node(1),
-        report: sent.clone(),
+        report: Box::new(sent.clone()),
     });
     let outputs = leader.reports([2]);
     let collected = ended(&outputs);
     assert_eq!(collected.reports[&node(1)], failed);
-    assert_eq!(collected.reports[&node(2)], JobResult::Done);
+    assert_eq!(collected.reports[&node(2)], staged());
     assert!(!collected.quorum, "one of two failed");
 }
 
@@ -163,8 +184,8 @@ fn the_shorter_list_is_sent_and_only_those_it_means_answer() {
             let mut reporter = Reporter::new(node(member), 2 * SECOND, Random::new(1));
             let mut out = Outbox::new();
             let done = Event::Done {
-                report: report(JobResult::Done),
-                leader: node(99),
+                report: report(staged()),
+                leader: Some(node(99)),
                 members: 10,
             };
             reporter.handle(Time::ZERO, done, &mut out);
@@ -221,8 +242,8 @@ fn two_hundred_members_do_not_report_at_once() {
         .map(|member| {
             let mut reporter = Reporter::new(node(member), 2 * SECOND, Random::new(member.into()));
             let done = Event::Done {
-                report: report(JobResult::Done),
-                leader: node(999),
+                report: report(staged()),
+                leader: Some(node(999)),
                 members: 200,
             };
             reporter.handle(Time::ZERO, done, &mut Outbox::new());
@@ -245,17 +266,157 @@ fn two_hundred_members_do_not_report_at_once() {
     assert!(most.unwrap() <= 25, "{most:?} in {window:?}");
 }
 
+fn receipt(node: NodeId) -> Receipt {
+    let served = Served {
+        node,
+        incarnation: Incarnation(1),
+        site: "shop".parse().unwrap(),
+        version: VersionId(Hash::of(b"version")),
+        term: Term(1),
+        serial: Serial(1),
+        seconds: 0,
+        nanoseconds: 0,
+    };
+    Receipt::sign(served, &SigningKey::from_seed([1; 32]))
+}
+
+fn ordered(outputs: &[Output]) -> Vec<(To, Order)> {
+    let order = |output: &Output| match output {
+        Output::Send {
+            to,
+            message: TransferMessage::Order(order),
+        } => (*to, order.clone()),
+        other => panic!("{other:?}"),
+    };
+    outputs.iter().map(order).collect()
+}
+
+fn order(at: Option<Time>) -> Question {
+    Question::Order {
+        job: job(),
+        assignment: b"an order".to_vec(),
+        at,
+    }
+}
+
+/// COMMIT-01: an order is said several times before its instant, so that one loss delays nobody, and after it to those
+/// whose reports are missing.
+#[test]
+fn an_order_is_said_again_before_its_instant_and_to_the_silent_after_it() {
+    let at = Time::ZERO + Duration::from_millis(250);
+    let settings = CollectorSettings {
+        patience: Duration::from_millis(100),
+        ..CollectorSettings::default()
+    };
+    let (mut leader, mut outputs) = Leader::asking(order(Some(at)), 1..=4, 5..=6, settings);
+    let mut said = 0;
+    while leader.now < at {
+        for (to, order) in ordered(&outputs) {
+            assert_eq!((to, order.at_us), (To::Group, Some(250_000)));
+            let means = (1..=6).filter(|member| order.asks(node(*member)));
+            assert_eq!(means.collect::<Vec<_>>(), [1, 2, 3, 4]);
+            said += 1;
+        }
+        outputs = leader.wait();
+    }
+    assert_eq!(said, 4);
+    let after = ordered(&outputs);
+    assert_eq!(after.len(), 1, "all are silent: by multicast");
+    let id = after[0].1.id();
+    for member in [1, 2, 3] {
+        leader.give(Input::Report {
+            from: node(member),
+            report: Box::new(obeyed(id)),
+        });
+    }
+    let outputs = leader.wait();
+    let again = ordered(&outputs);
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].0, To::Node(node(4)));
+    let outputs = leader.give(Input::Report {
+        from: node(4),
+        report: Box::new(obeyed(id)),
+    });
+    assert!(ended(&outputs).missing.is_empty());
+}
+
+/// A member does what an order says once, however often it hears it; its report is said again from memory.
+#[test]
+fn a_repeated_order_is_obeyed_once_and_reported_again() {
+    let (_, outputs) = Leader::asking(order(None), [1], [], CollectorSettings::default());
+    let order = ordered(&outputs).remove(0).1;
+    let mut reporter = Reporter::new(node(1), SECOND, Random::new(1));
+    let mut now = Time::ZERO;
+    let mut give = |event: Event| {
+        now += SECOND;
+        let mut out = Outbox::new();
+        reporter.handle(now, event, &mut out);
+        now = reporter.wake_at().unwrap_or(now);
+        reporter.handle(now, Event::Wake, &mut out);
+        out.drain().collect::<Vec<_>>()
+    };
+    let from = node(9);
+    let heard = |order: &Order| Event::Order {
+        from,
+        order: order.clone(),
+    };
+    let obey = Answer::Obey {
+        from,
+        order: order.clone(),
+    };
+    assert_eq!(give(heard(&order)), [obey]);
+    assert_eq!(give(heard(&order)), []);
+    let report = obeyed(order.id());
+    let done = Event::Done {
+        report: report.clone(),
+        leader: None,
+        members: 3,
+    };
+    assert_eq!(give(done), []);
+    let told = Answer::Report { to: from, report };
+    assert_eq!(give(heard(&order)), [told]);
+    // One that was refused is looked at again.
+    let other = Order {
+        assignment: b"another".to_vec(),
+        ..order
+    };
+    assert_eq!(give(heard(&other)).len(), 1);
+    assert_eq!(give(Event::Refused(other.id())), []);
+    assert_eq!(give(heard(&other)).len(), 1);
+}
+
+/// A member that started again remembers nothing of a job that it has: it is told to look.
+#[test]
+fn a_member_asked_for_a_report_it_does_not_remember_looks_for_it() {
+    let mut leader = Leader::new(1, |_| {});
+    let outputs = leader.wait();
+    let (_, request) = request(&outputs[0]);
+    let mut reporter = Reporter::new(node(1), SECOND, Random::new(1));
+    let mut out = Outbox::new();
+    let from = node(9);
+    reporter.handle(Time::ZERO, Event::Request { from, request }, &mut out);
+    assert_eq!(out.drain().collect::<Vec<_>>(), [Answer::Recall(job())]);
+}
+
 /// Strangers, other assignments and repetitions change nothing.
 #[test]
 fn only_members_reports_of_this_assignment_count() {
     let mut leader = Leader::new(2, |_| {});
     leader.reports([77]);
-    let mut other = report(JobResult::Done);
-    other.assignment = AssignmentId(Hash::of(b"other"));
+    let other = JobReport {
+        job: "j-8".parse().unwrap(),
+        ..report(staged())
+    };
+    for report in [other, obeyed(AssignmentId::of(b"an order"))] {
+        let (from, report) = (node(1), Box::new(report));
+        leader.give(Input::Report { from, report });
+    }
+    let of_another = Outcome::Live(receipt(node(2)));
     leader.give(Input::Report {
         from: node(1),
-        report: other,
+        report: Box::new(report(of_another)),
     });
+    assert_eq!(leader.collector.missing().len(), 2);
     leader.reports([1, 1, 1]);
     let outputs = leader.give(Input::Departed(node(2)));
     assert_eq!(ended(&outputs).reports.len(), 1);

@@ -1,13 +1,14 @@
 //! Frames and messages of `docs/mctp.md`.
 
 use bellwether_kit::document::{same, vector};
-use bellwether_types::{Epoch, Hash, Incarnation, NodeId};
+use bellwether_types::{Epoch, Hash, Incarnation, Name, NodeId};
 use bellwether_wire::control::{KeyRing, SegmentKey};
 use bellwether_wire::frame::{FRAME_OVERHEAD, FrameHeader, FrameKey, SessionId};
 use bellwether_wire::transfer::{
-    Announcement, Ask, AssignmentId, Divert, Flush, JobReport, JobResult, Lack, Listed, Mend,
-    NackTime, ReportRequest, Small, Stage, Status, TransferMessage,
+    Announcement, Ask, AssignmentId, Divert, Flush, JobReport, Lack, Listed, Mend, NackTime, Order,
+    ReportRequest, Small, Stage, Status, TransferMessage,
 };
+use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
 
 fn node(byte: u8) -> NodeId {
     NodeId::from_bytes([byte; 16])
@@ -15,6 +16,10 @@ fn node(byte: u8) -> NodeId {
 
 fn keys() -> KeyRing {
     KeyRing::new(SegmentKey::from_bytes([2; 32]))
+}
+
+fn job() -> Name {
+    "j-7".parse().unwrap()
 }
 
 fn assignment() -> AssignmentId {
@@ -146,18 +151,30 @@ fn messages_are_as_documented() {
         ("close", TransferMessage::Close(session)),
         (
             "report",
-            TransferMessage::Report(JobReport {
-                assignment: assignment(),
-                result: JobResult::Failed("no space".to_owned()),
-            }),
+            TransferMessage::Report(Box::new(JobReport {
+                job: job(),
+                order: Some(assignment()),
+                outcome: Outcome::Failed(Failure::new(FailureKind::Space, "no space")),
+            })),
         ),
         (
             "request",
             TransferMessage::Request(ReportRequest {
-                assignment: assignment(),
+                job: job(),
                 attempt: 1,
                 spread_ms: 8,
                 listed: Listed::Missing,
+                nodes: vec![node(0xbb)],
+            }),
+        ),
+        (
+            "order",
+            TransferMessage::Order(Order {
+                assignment: b"flock".to_vec(),
+                at_us: Some(1_500_000),
+                attempt: 1,
+                spread_ms: 8,
+                listed: Listed::Reported,
                 nodes: vec![node(0xbb)],
             }),
         ),
@@ -174,7 +191,7 @@ fn messages_are_as_documented() {
 /// Reading what was cut short or changed ends in an error, not in a panic.
 #[test]
 fn damaged_messages_are_refused_or_mean_something_else() {
-    for name in ["announce", "status", "mend", "request"] {
+    for name in ["announce", "status", "mend", "report", "request", "order"] {
         let bytes = vector(name);
         for len in 0..bytes.len() {
             assert!(

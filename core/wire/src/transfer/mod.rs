@@ -13,7 +13,7 @@ use bellwether_types::{Hash, NodeId};
 use minicbor::{Decode, Encode};
 
 pub use announcement::{Announcement, Ask, NackTime};
-pub use report::{JobReport, JobResult, Listed, ReportRequest};
+pub use report::{JobReport, Listed, Order, ReportRequest};
 pub use status::{Lack, Stage, Status};
 
 use crate::frame::SessionId;
@@ -53,12 +53,15 @@ pub enum TransferMessage {
     /// Sender to all: the session is over.
     #[n(8)]
     Close(#[n(0)] SessionId),
-    /// Member to leader: what became of an assignment (REPORT-01).
+    /// Member to leader: what became of a job's content, or of an order (REPORT-01).
     #[n(9)]
-    Report(#[n(0)] JobReport),
+    Report(#[n(0)] Box<JobReport>),
     /// Leader to one, or to those of a list: your report is missing (REPORT-03, REPORT-04).
     #[n(10)]
     Request(#[n(0)] ReportRequest),
+    /// Leader to one, or to those of a list: carry this out at its instant, and report; said again, only report.
+    #[n(11)]
+    Order(#[n(0)] Order),
 }
 
 /// Everything is sent up to a frame.
@@ -128,6 +131,13 @@ pub struct Divert {
     /// Nodes that hold it or are getting it, the one to ask first in front; at most [`Divert::SOURCES_MAX`].
     #[n(1)]
     pub sources: Vec<NodeId>,
+}
+
+impl AssignmentId {
+    /// The assignment with this head.
+    pub fn of(head: &[u8]) -> Self {
+        Self(Hash::of(head))
+    }
 }
 
 impl Mend {
