@@ -4,6 +4,8 @@
 //! DATA/lock         held by the server that runs
 //! DATA/store.db     the database (docs/control.md)
 //! DATA/vault.key    opens the secrets in it; keep a copy apart from those of the database
+//! DATA/depot/       the contents of all versions
+//! DATA/assignments/ what was made of them for nodes
 //! DATA/admin.token  the first token of an administrator; may be removed once others are given
 //! ```
 

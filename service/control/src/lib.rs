@@ -24,8 +24,11 @@ mod tests;
 mod tls;
 mod token;
 mod vault;
+#[allow(dead_code, reason = "jobs will have their assignments made there")]
+mod works;
 
 pub use authority::AuthorityError;
 pub use begin::{BeginError, Beginning};
 pub use folder::FolderError;
 pub use serve::{Ended, Running, ServerSettings, StartError, start};
+pub use works::WorksError;

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
 use crate::tls::{FaceError, Faces};
+use crate::works::{Works, WorksError};
 
 /// What a control server is set to.
 #[derive(Debug, Clone)]
@@ -52,6 +53,9 @@ pub enum StartError {
     /// Its installation.
     #[error(transparent)]
     Begin(#[from] BeginError),
+    /// Its contents and assignments.
+    #[error(transparent)]
+    Works(#[from] WorksError),
     /// Its certificate.
     #[error(transparent)]
     Face(#[from] FaceError),
@@ -115,8 +119,15 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
     let terminated = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
     let interrupted = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
     let folder = Folder::open(&settings.data)?;
-    let store = Store::open(&folder.path("store.db")).await?;
+    let store = Arc::new(Store::open(&folder.path("store.db")).await?);
     let (identity, beginning) = begin::open(&folder, &store).await?;
+    let (vault, signing) = (Arc::new(identity.vault), Arc::new(identity.signing));
+    let works = Works::open(
+        &folder,
+        Arc::clone(&store),
+        Arc::clone(&vault),
+        Arc::clone(&signing),
+    )?;
     let authority = Arc::new(identity.authority);
     let faces = Arc::new(Faces::new(Arc::clone(&authority), &settings.names));
     let fault = |source| StartError::Listen {
@@ -131,9 +142,10 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
     let ca_fingerprint = fingerprint(authority.certificate()).to_string();
     let server = Arc::new(Server {
         store,
-        vault: identity.vault,
+        vault,
         authority,
-        signing: identity.signing,
+        signing,
+        works: Arc::new(works),
         metrics: Metrics::new(),
         ending,
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -213,7 +225,10 @@ impl Running {
         drop(router);
         // Whoever is not done by now is cut off; what is committed stays.
         if let Some(server) = Arc::into_inner(self.server) {
-            server.store.close().await;
+            drop(server.works);
+            if let Some(store) = Arc::into_inner(server.store) {
+                store.close().await;
+            }
         }
         info!("ended");
         ended

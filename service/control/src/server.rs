@@ -10,14 +10,16 @@ use crate::clock::now_ms;
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::vault::Vault;
+use crate::works::Works;
 
 /// What handlers work with.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) store: Store,
-    pub(crate) vault: Vault,
+    pub(crate) store: Arc<Store>,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) signing: SigningKey,
+    pub(crate) signing: Arc<SigningKey>,
+    pub(crate) works: Arc<Works>,
     pub(crate) metrics: Metrics,
     /// Turns true when the server ends: whoever waits for something to happen waits no longer.
     pub(crate) ending: watch::Receiver<bool>,

@@ -18,37 +18,42 @@ use crate::folder::Folder;
 use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
+use crate::works::Works;
 
 /// A control server that nobody listens for.
-pub(super) struct Bench {
-    pub(super) server: Arc<Server>,
-    pub(super) router: Router,
+pub(crate) struct Bench {
+    pub(crate) server: Arc<Server>,
+    pub(crate) router: Router,
     /// The first administrator's token.
-    pub(super) admin: String,
+    pub(crate) admin: String,
     /// The first join token.
-    pub(super) join: String,
-    pub(super) end: watch::Sender<bool>,
-    _home: TempDir,
+    pub(crate) join: String,
+    pub(crate) end: watch::Sender<bool>,
+    pub(crate) home: TempDir,
 }
 
 /// What was answered.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
 }
 
-pub(super) async fn bench() -> Bench {
+pub(crate) async fn bench() -> Bench {
     let home = tempfile::tempdir().unwrap();
     let folder = Folder::open(home.path()).unwrap();
-    let store = Store::open(&folder.path("store.db")).await.unwrap();
+    let store = Arc::new(Store::open(&folder.path("store.db")).await.unwrap());
     let (identity, beginning) = begin::open(&folder, &store).await.unwrap();
     let (end, ending) = watch::channel(false);
+    let (vault, signing) = (Arc::new(identity.vault), Arc::new(identity.signing));
+    let parts = (Arc::clone(&store), Arc::clone(&vault), Arc::clone(&signing));
+    let works = Works::open(&folder, parts.0, parts.1, parts.2).unwrap();
     let server = Arc::new(Server {
         store,
-        vault: identity.vault,
+        vault,
         authority: Arc::new(identity.authority),
-        signing: identity.signing,
+        signing,
+        works: Arc::new(works),
         metrics: Metrics::new(),
         ending,
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
@@ -63,13 +68,13 @@ pub(super) async fn bench() -> Bench {
             .to_owned(),
         join: beginning.join_token,
         end,
-        _home: home,
+        home,
     }
 }
 
 impl Bench {
     /// Asks as the bearer of a token.
-    pub(super) async fn ask(&self, token: &str, line: &str, body: &str) -> Answer {
+    pub(crate) async fn ask(&self, token: &str, line: &str, body: &str) -> Answer {
         let (method, path) = line.split_once(' ').unwrap();
         let request = Request::builder()
             .method(method)
@@ -81,12 +86,12 @@ impl Bench {
     }
 
     /// Asks as the first administrator.
-    pub(super) async fn admin(&self, line: &str, body: &str) -> Answer {
+    pub(crate) async fn admin(&self, line: &str, body: &str) -> Answer {
         self.ask(&self.admin, line, body).await
     }
 
     /// Asks with a certificate.
-    pub(super) async fn node(&self, peer: Peer, line: &str, body: &str) -> Answer {
+    pub(crate) async fn node(&self, peer: Peer, line: &str, body: &str) -> Answer {
         let (method, path) = line.split_once(' ').unwrap();
         let request = Request::builder().method(method).uri(path);
         let request = request
@@ -96,7 +101,7 @@ impl Bench {
         self.send(request).await
     }
 
-    pub(super) async fn send(&self, request: Request) -> Answer {
+    pub(crate) async fn send(&self, request: Request) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
@@ -109,7 +114,7 @@ impl Bench {
     }
 
     /// A token of a role.
-    pub(super) async fn token(&self, role: &str) -> String {
+    pub(crate) async fn token(&self, role: &str) -> String {
         let body = format!(r#"{{"name":"somebody","role":"{role}"}}"#);
         let answer = self.admin("POST /v1/tokens", &body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
@@ -119,7 +124,7 @@ impl Bench {
 
 impl Answer {
     /// The problem that was answered, which has the status of its code.
-    pub(super) fn problem(&self) -> Problem {
+    pub(crate) fn problem(&self) -> Problem {
         let problem: Problem = serde_json::from_value(self.body.clone())
             .unwrap_or_else(|fault| panic!("{fault}: {self:?}"));
         assert_eq!(problem.code.status(), self.status, "{self:?}");

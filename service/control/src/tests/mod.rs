@@ -3,6 +3,6 @@
 mod enrolment;
 mod events;
 mod hostile;
-mod kit;
+pub(crate) mod kit;
 mod roles;
 mod stories;

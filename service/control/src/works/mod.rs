@@ -1,0 +1,316 @@
+//! The bytes of publishing: contents of all versions in a depot, and the assignments that bring nodes from one version to
+//! another, as files for leaders to fetch.
+
+mod failure;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bellwether_content::assignment::{Action, Blocks, Head, Header};
+use bellwether_content::update::Coding;
+use bellwether_delta::Effort;
+use bellwether_disk::depot::DepotError;
+use bellwether_disk::publish::{self, Source, publish};
+use bellwether_disk::{Depot, RealDisk};
+use bellwether_store::Store;
+use bellwether_types::{Hash, Name, Serial, SitePart, Term, VersionId};
+use bellwether_wire::uplink::{Failure, File};
+use bellwether_wire::{ContentKey, SigningKey};
+use tokio::sync::{Mutex as Turn, OwnedMutexGuard, Semaphore};
+use tokio::task;
+
+use crate::folder::{Folder, FolderError};
+use crate::vault::{Vault, group_key, random};
+pub use failure::WorksError;
+use failure::{MakeError, of_depot, of_store};
+use shelf::Shelf;
+
+/// What a control server makes assignments of, and the assignments.
+#[derive(Debug)]
+pub(crate) struct Works {
+    depot: Depot<RealDisk>,
+    shelf: Shelf,
+    store: Arc<Store>,
+    vault: Arc<Vault>,
+    signing: Arc<SigningKey>,
+    /// Makings under way, each with its turn: the same one is made once.
+    turns: Mutex<BTreeMap<Hash, Weak<Turn<()>>>>,
+    /// Each takes the memory of a planner.
+    places: Arc<Semaphore>,
+}
+
+/// An assignment that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Making {
+    /// The job that it belongs to.
+    pub(crate) job: Name,
+    /// Whose content.
+    pub(crate) site: SitePart,
+    /// The group that it is addressed to, and sealed for if the site's policy says so.
+    pub(crate) group: Name,
+    /// The reign of the control group's master.
+    pub(crate) term: Term,
+    /// The place of its first file in the order of the site and part.
+    pub(crate) serial: Serial,
+    /// What nodes have.
+    pub(crate) base: Option<VersionId>,
+    /// What they shall have: a version that is kept.
+    pub(crate) target: VersionId,
+}
+
+/// An order that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OrderMaking {
+    /// The job that it belongs to.
+    pub(crate) job: Name,
+    /// Whose content.
+    pub(crate) site: SitePart,
+    /// The reign of the control group's master.
+    pub(crate) term: Term,
+    /// Its place in the order of the site and part.
+    pub(crate) serial: Serial,
+    /// What is to be done: commit, rollback, switch, remove or abort.
+    pub(crate) action: Action,
+    /// What it is about; a commit, a switch and an abort name it.
+    pub(crate) version: Option<VersionId>,
+}
+
+const DEPOT: &str = "depot";
+const ASSIGNMENTS: &str = "assignments";
+/// Assignments that are made at once: a small one does not wait behind a large one.
+const MAKINGS_MAX: usize = 3;
+
+impl Works {
+    /// Opens what a data directory has; makes it where there is none. What was begun when the server went down is removed.
+    pub(crate) fn open(
+        folder: &Folder,
+        store: Arc<Store>,
+        vault: Arc<Vault>,
+        signing: Arc<SigningKey>,
+    ) -> Result<Self, WorksError> {
+        let (depot, shelf) = (folder.path(DEPOT), folder.path(ASSIGNMENTS));
+        make_dir(&depot)?;
+        let disk = RealDisk::open(&depot).map_err(|errno| fault("open", &depot)(errno.into()))?;
+        let depot = Depot::open(disk)?;
+        make_dir(&shelf)?;
+        let shelf = Shelf::open(&shelf).map_err(fault("open", &shelf))?;
+        Ok(Self {
+            depot,
+            shelf,
+            store,
+            vault,
+            signing,
+            turns: Mutex::default(),
+            places: Arc::new(Semaphore::new(MAKINGS_MAX)),
+        })
+    }
+
+    /// Makes the files that bring nodes from `base` to `target`, in their order. Said again it finds what lies there
+    /// already, and reads no content. Nodes whose base is not kept any more get all of the content.
+    ///
+    /// # Errors
+    /// If the target is not kept, or the disk fails or is full: then nothing of it lies there.
+    pub(crate) async fn make(self: &Arc<Self>, making: Making) -> Result<Vec<File>, Failure> {
+        let key = making.key();
+        let mine = self.turn(key).await;
+        if let Some(files) = self.made(&making, key).await? {
+            return Ok(files);
+        }
+        let group_key = self.content_key(&making).await?;
+        let places = Arc::clone(&self.places);
+        let place = places.acquire_owned().await.expect("nobody closes it");
+        let works = Arc::clone(self);
+        // Whoever asked may go away: then it is made nevertheless, and found the next time.
+        blocking(move || {
+            let (_mine, _place) = (mine, place);
+            let made = works.make_now(&making, key, group_key.as_ref());
+            made.map_err(|error| error.failure())
+        })
+        .await
+    }
+
+    /// Bytes of content that a node needs room for that has none of it.
+    pub(crate) async fn content_len(self: &Arc<Self>, target: VersionId) -> Result<u64, Failure> {
+        let works = Arc::clone(self);
+        blocking(move || {
+            let manifest = works.depot.manifest(&target);
+            Ok(manifest.map_err(|error| of_depot(&error))?.content_len())
+        })
+        .await
+    }
+
+    /// A signed order: an assignment of a header alone.
+    pub(crate) fn order(&self, order: OrderMaking) -> Vec<u8> {
+        let header = Header {
+            site: Some(order.site),
+            job: Some(order.job),
+            target: order.version,
+            ..Header::new(order.action, order.serial, order.term)
+        };
+        let (body, blocks) = (Vec::new(), Blocks::default());
+        let head = Head {
+            header,
+            body,
+            blocks,
+        };
+        head.encode(Effort::Fast, Some(&self.signing), None).1
+    }
+
+    /// Removes the files that were made for a job, which is over.
+    pub(crate) async fn forget(self: &Arc<Self>, job: Name) -> Result<(), Failure> {
+        let works = Arc::clone(self);
+        blocking(move || {
+            let forgotten = works.shelf.forget(&job);
+            forgotten.map_err(|error| MakeError::Shelf(error).failure())
+        })
+        .await
+    }
+
+    /// Waits until nobody else makes the same.
+    async fn turn(&self, key: Hash) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let known = turns.get(&key).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let turn = Arc::default();
+                turns.insert(key, Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
+    }
+
+    async fn made(
+        self: &Arc<Self>,
+        making: &Making,
+        key: Hash,
+    ) -> Result<Option<Vec<File>>, Failure> {
+        let (works, job) = (Arc::clone(self), making.job.clone());
+        blocking(move || {
+            let made = works.shelf.made(&job, key);
+            made.map_err(|error| MakeError::Shelf(error).failure())
+        })
+        .await
+    }
+
+    /// The key to seal an assignment with, if the site's policy says so (CRYPT-01).
+    async fn content_key(&self, making: &Making) -> Result<Option<ContentKey>, Failure> {
+        let site = self.store.site(&making.site.site).await;
+        if !site
+            .map_err(|error| of_store(&error))?
+            .is_some_and(|site| site.policy.encrypt)
+        {
+            return Ok(None);
+        }
+        let sealed = self.store.group_key(&making.group).await;
+        let sealed = sealed.map_err(|error| of_store(&error))?;
+        let gone = || MakeError::GroupMissing(making.group.clone()).failure();
+        let purpose = group_key(making.group.as_str());
+        let key = self.vault.open_key(&purpose, &sealed.ok_or_else(gone)?);
+        let key = key.map_err(|error| MakeError::Unseal(error).failure())?;
+        Ok(Some(ContentKey::from_bytes(key)))
+    }
+
+    fn make_now(
+        &self,
+        making: &Making,
+        key: Hash,
+        content_key: Option<&ContentKey>,
+    ) -> Result<Vec<File>, MakeError> {
+        let target = self.depot.source(&making.target)?;
+        let base = self.base(making.base)?;
+        let draft = self.shelf.begin(key)?;
+        let how = publish::Making {
+            coding: Coding {
+                effort: Effort::Default,
+                size_max: None,
+            },
+            // The times of a version that is kept are final.
+            first_seen: target.manifest(),
+            compressible: &|_| true,
+            header: making.header(),
+            signing: Some(&self.signing),
+            sealing: content_key.map(|key| (key, &random as _)),
+            threads: None,
+            progress: &|_, _| {},
+        };
+        let made = publish(&base, &target, &how, &draft.path().join("part"))?;
+        Ok(draft.keep(&making.job, &made.parts)?)
+    }
+
+    fn base(&self, base: Option<VersionId>) -> Result<Source, MakeError> {
+        match base.map(|base| self.depot.source(&base)) {
+            None | Some(Err(DepotError::NotHeld { .. })) => Ok(Source::empty()),
+            Some(base) => Ok(base?),
+        }
+    }
+}
+
+impl Making {
+    /// Names it among those of all jobs.
+    fn key(&self) -> Hash {
+        let Self {
+            job,
+            site,
+            group,
+            term,
+            serial,
+            base,
+            target,
+        } = self;
+        let base = base.map_or_else(String::new, |base| base.to_string());
+        let line = format!(
+            "{job} {site} {group} {} {} {base} {target}",
+            term.0, serial.0
+        );
+        Hash::of(line.as_bytes())
+    }
+
+    fn header(&self) -> Header {
+        let action = match self.base {
+            Some(_) => Action::Publish,
+            None => Action::Replicate,
+        };
+        Header {
+            site: Some(self.site.clone()),
+            group: Some(self.group.clone()),
+            job: Some(self.job.clone()),
+            ..Header::new(action, self.serial, self.term)
+        }
+    }
+}
+
+/// Runs what reads and writes files where it holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(MakeError::Ending.failure()),
+        },
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), FolderError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.and_then(|()| fs::File::open(path)?.sync_all())
+        .map_err(fault("create", path))
+}
+
+fn fault<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FolderError + 'a {
+    move |source| FolderError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,328 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use bellwether_agent::content::Order;
+use bellwether_content::assignment::Trust;
+use bellwether_disk::scan::{self, Fingerprints, ScanPolicy};
+use bellwether_disk::stage::{Accepting, stage};
+use bellwether_disk::{Options, Site};
+use bellwether_wire::uplink::FailureKind;
+
+use super::*;
+use crate::tests::kit::{Bench, bench};
+
+/// A control server with a site that has two versions, and room for nodes.
+struct Yard {
+    bench: Bench,
+    versions: [VersionId; 2],
+}
+
+const TREES: [&[(&str, &str)]; 2] = [
+    &[("index", "one"), ("same", "unchanged"), ("dir/old", "old")],
+    &[
+        ("index", "two"),
+        ("same", "unchanged"),
+        ("dir/new", "quite new"),
+    ],
+];
+
+/// Text that begins with these words, and that nothing shortens.
+fn long(words: &str) -> String {
+    let hashes = (0..500).map(|n| Hash::of(format!("{words} {n}").as_bytes()).to_string());
+    words.to_owned() + &hashes.collect::<String>()
+}
+
+async fn yard(policy: &str) -> Yard {
+    let bench = bench().await;
+    let site = format!(r#"{{"name":"shop","policy":{policy}}}"#);
+    assert_eq!(bench.admin("POST /v1/sites", &site).await.status, 201);
+    let group = r#"{"name":"shops","site":"shop"}"#;
+    assert_eq!(bench.admin("POST /v1/groups", group).await.status, 201);
+    let versions = TREES.map(|tree| {
+        let staging = bench.home.path().join("staging");
+        for (path, content) in tree {
+            let path = staging.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, long(content)).unwrap();
+        }
+        let scan = scan::scan(
+            &staging,
+            &ScanPolicy::default(),
+            Fingerprints::default(),
+            &(),
+        );
+        let source = Source::scanned(&staging, scan.unwrap()).unwrap();
+        let depot = &bench.server.works.depot;
+        depot.import(&source, 1).unwrap();
+        let kept = depot.keep(source.manifest()).unwrap();
+        fs::remove_dir_all(staging).unwrap();
+        kept
+    });
+    Yard { bench, versions }
+}
+
+impl Yard {
+    fn works(&self) -> &Arc<Works> {
+        &self.bench.server.works
+    }
+
+    fn making(&self, base: Option<VersionId>) -> Making {
+        Making {
+            job: "j-1".parse().unwrap(),
+            site: "shop".parse().unwrap(),
+            group: "shops".parse().unwrap(),
+            term: Term(1),
+            serial: Serial(1 << 20),
+            base,
+            target: self.versions[1],
+        }
+    }
+
+    async fn make(&self, base: Option<VersionId>) -> Vec<File> {
+        self.works().make(self.making(base)).await.unwrap()
+    }
+
+    fn path(&self, file: &File) -> PathBuf {
+        self.folder().join(file.id.0.to_string())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.bench.home.path().join("assignments")
+    }
+
+    /// What lies there, whole or in the making.
+    fn lying(&self) -> Vec<String> {
+        let names = |folder: PathBuf| {
+            fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        };
+        let mut lying: Vec<String> = names(self.folder())
+            .filter(|name| !name.starts_with('.'))
+            .chain(names(self.folder().join(".making")))
+            .collect();
+        lying.sort_unstable();
+        lying
+    }
+
+    fn node(&self, name: &str) -> Site<RealDisk> {
+        let root = self.bench.home.path().join(name);
+        fs::create_dir_all(&root).unwrap();
+        let disk = RealDisk::open(&root).unwrap();
+        Site::open(disk, "shop".parse().unwrap(), Options::default())
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::Keys(vec![self.bench.server.signing.public()])
+    }
+
+    /// Stages what was made and makes it live, as a node does.
+    fn bring(&self, site: &Site<RealDisk>, files: &[File], key: Option<&ContentKey>) {
+        let trust = self.trust();
+        let accepting = Accepting {
+            trust: &trust,
+            content_key: key,
+            allow_set_id: false,
+            progress: &|_, _| {},
+        };
+        let parts = files
+            .iter()
+            .map(|file| fs::File::open(self.path(file)).unwrap());
+        let staged = stage(site, parts, &accepting).unwrap();
+        site.commit(Some(staged.version)).unwrap();
+    }
+
+    async fn group_key(&self) -> ContentKey {
+        let server = &self.bench.server;
+        let group = "shops".parse().unwrap();
+        let sealed = server.store.group_key(&group).await.unwrap().unwrap();
+        let key = server.vault.open_key(&group_key("shops"), &sealed).unwrap();
+        ContentKey::from_bytes(key)
+    }
+
+    fn content(&self, hash: Hash) -> PathBuf {
+        let name = hash.to_string();
+        let objects = self.bench.home.path().join("depot/objects");
+        objects.join(&name[..2]).join(&name)
+    }
+}
+
+fn tree(root: &Path) -> BTreeMap<String, String> {
+    let scan = scan::scan(root, &ScanPolicy::default(), Fingerprints::default(), &());
+    let manifest = scan.unwrap().manifest;
+    let files = manifest.files().map(|(path, _)| {
+        let text = fs::read_to_string(root.join(path.to_string())).unwrap();
+        (path.to_string(), text)
+    });
+    files.collect()
+}
+
+/// JOB-02, JOB-03.
+#[tokio::test]
+async fn what_is_made_brings_a_node_to_the_very_tree_from_any_base_and_from_none() {
+    let yard = yard("{}").await;
+    let expected: BTreeMap<String, String> = TREES[1]
+        .iter()
+        .map(|(path, content)| ((*path).to_owned(), long(content)))
+        .collect();
+    let first = Making {
+        target: yard.versions[0],
+        job: "j-0".parse().unwrap(),
+        serial: Serial(7),
+        ..yard.making(None)
+    };
+    let first = yard.works().make(first).await.unwrap();
+    let unknown = VersionId(Hash([9; 32]));
+    for (name, base) in [
+        ("empty", None),
+        ("old", Some(yard.versions[0])),
+        ("strange", Some(unknown)),
+    ] {
+        let node = yard.node(name);
+        if name == "old" {
+            yard.bring(&node, &first, None);
+        }
+        let files = yard.make(base).await;
+        yard.bring(&node, &files, None);
+        assert_eq!(node.status().unwrap().live, Some(yard.versions[1]));
+        let live = yard.bench.home.path().join(name).join("shop/live/");
+        assert_eq!(tree(&live.canonicalize().unwrap()), expected, "{name}");
+    }
+    let [from_old, from_none] = [Some(yard.versions[0]), None].map(|base| yard.making(base));
+    let len = async |making| yard.works().make(making).await.unwrap()[0].len;
+    assert!(len(from_old).await < len(from_none).await);
+}
+
+/// CRYPT-01.
+#[tokio::test]
+async fn what_is_sealed_opens_with_the_key_of_its_group() {
+    let yard = yard(r#"{"encrypt":true}"#).await;
+    let files = yard.make(None).await;
+    let node = yard.node("node");
+    let (trust, wrong) = (yard.trust(), ContentKey::from_bytes([0; 32]));
+    for key in [None, Some(&wrong)] {
+        let accepting = Accepting {
+            trust: &trust,
+            content_key: key,
+            allow_set_id: false,
+            progress: &|_, _| {},
+        };
+        let file = fs::File::open(yard.path(&files[0])).unwrap();
+        stage(&node, [file], &accepting).unwrap_err();
+    }
+    yard.bring(&node, &files, Some(&yard.group_key().await));
+    assert_eq!(node.status().unwrap().live, Some(yard.versions[1]));
+}
+
+#[tokio::test]
+async fn the_same_is_made_once_whoever_asks_and_however_often() {
+    let yard = yard(r#"{"encrypt":true}"#).await;
+    let (one, two) = tokio::join!(yard.make(None), yard.make(None));
+    assert_eq!(one, two, "at the same time");
+    assert_eq!(yard.lying(), [one[0].id.0.to_string()]);
+    // Nothing is read of what it was made of.
+    fs::remove_dir_all(yard.bench.home.path().join("depot/objects")).unwrap();
+    assert_eq!(yard.make(None).await, one, "later");
+    let other = yard.works().make(yard.making(Some(yard.versions[0]))).await;
+    assert_eq!(other.unwrap_err().kind, FailureKind::Disk);
+}
+
+#[tokio::test]
+async fn nothing_that_was_cut_short_counts() {
+    let yard = yard("{}").await;
+    let files = yard.make(None).await;
+    let whole = yard.path(&files[0]);
+    // As a kill between any two steps leaves it.
+    let half = yard.folder().join(".making").join("abc");
+    fs::create_dir(&half).unwrap();
+    fs::write(half.join("part.data-1.tmp"), "half").unwrap();
+    let orphan = yard.folder().join(Hash([3; 32]).to_string());
+    fs::copy(&whole, &orphan).unwrap();
+    let shelf = Shelf::open(&yard.folder()).unwrap();
+    assert_eq!(yard.lying(), [files[0].id.0.to_string()]);
+    let (job, key) = (yard.making(None).job, yard.making(None).key());
+    assert_eq!(shelf.made(&job, key).unwrap(), Some(files.clone()));
+    // What is damaged is made again.
+    fs::write(&whole, "half").unwrap();
+    assert_eq!(shelf.made(&job, key).unwrap(), None);
+    assert_eq!(yard.make(None).await, files);
+    assert_eq!(fs::metadata(&whole).unwrap().len(), files[0].len);
+}
+
+#[tokio::test]
+async fn a_making_that_fails_says_why_and_leaves_nothing() {
+    let yard = yard("{}").await;
+    let manifest = yard.works().depot.manifest(&yard.versions[1]).unwrap();
+    let (_, file) = manifest.files().next().unwrap();
+    fs::write(yard.content(file.hash), "short").unwrap();
+    let failure = yard.works().make(yard.making(None)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Disk, "{failure:?}");
+    assert!(
+        failure.reason.contains(&file.hash.to_string()),
+        "{failure:?}"
+    );
+    assert_eq!(yard.lying(), [""; 0]);
+    let target = VersionId(Hash([8; 32]));
+    let making = Making {
+        target,
+        ..yard.making(None)
+    };
+    let failure = yard.works().make(making).await.unwrap_err();
+    assert!(failure.reason.contains(&target.to_string()), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_is_over_leaves_no_files() {
+    let yard = yard("{}").await;
+    let files = yard.make(None).await;
+    let other = Making {
+        job: "j-2".parse().unwrap(),
+        ..yard.making(None)
+    };
+    let kept = yard.works().make(other).await.unwrap();
+    assert_ne!(files[0].id, kept[0].id, "a job's files are its own");
+    for _ in 0..2 {
+        yard.works().forget("j-1".parse().unwrap()).await.unwrap();
+        assert_eq!(yard.lying(), [kept[0].id.0.to_string()]);
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_read_by_nodes_as_it_was_meant() {
+    let yard = yard("{}").await;
+    let job: Name = "j-1".parse().unwrap();
+    for (action, version) in [
+        (Action::Commit, Some(yard.versions[1])),
+        (Action::Rollback, None),
+        (Action::Abort, Some(yard.versions[1])),
+        (Action::Remove, None),
+    ] {
+        let bytes = yard.works().order(OrderMaking {
+            job: job.clone(),
+            site: "shop@media".parse().unwrap(),
+            term: Term(3),
+            serial: Serial(5),
+            action,
+            version,
+        });
+        let order = Order::open(&bytes, &yard.trust()).unwrap();
+        assert_eq!((order.action, order.version), (action, version));
+        assert_eq!((&order.job, &*order.site.to_string()), (&job, "shop@media"));
+        assert_eq!((order.by.term, order.by.serial), (Term(3), Serial(5)));
+        assert!(bytes.len() <= bellwether_wire::uplink::Order::LEN_MAX);
+        let stranger = Trust::Keys(vec![SigningKey::from_seed([5; 32]).public()]);
+        assert_eq!(
+            Order::open(&bytes, &stranger).unwrap_err().kind,
+            FailureKind::Trust
+        );
+    }
+}
+
+/// CCM-04.
+#[tokio::test]
+async fn the_room_that_a_version_needs_is_that_of_its_files() {
+    let yard = yard("{}").await;
+    let needed: usize = TREES[1].iter().map(|(_, text)| long(text).len()).sum();
+    let told = yard.works().content_len(yard.versions[1]).await.unwrap();
+    assert_eq!(told, needed as u64);
+}
