@@ -28,6 +28,13 @@ pub struct Segment {
     pub(crate) nodes: BTreeSet<NodeId>,
 }
 
+impl Segment {
+    /// Whether nobody has spoken for it for as long as a link may be silent.
+    pub const fn is_silent(&self) -> bool {
+        self.told_silent
+    }
+}
+
 /// Who leads a segment (CLUSTER-02).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {

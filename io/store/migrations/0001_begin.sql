@@ -69,7 +69,9 @@ CREATE TABLE segments (
     name     TEXT PRIMARY KEY,
     title    TEXT UNIQUE,
     subnet   TEXT UNIQUE,
-    settings INTEGER NOT NULL
+    settings INTEGER NOT NULL,
+    -- Who led it when it was observed last.
+    leader   TEXT
 ) STRICT;
 
 CREATE TABLE segment_keys (
@@ -87,7 +89,10 @@ CREATE TABLE nodes (
     segment     TEXT NOT NULL REFERENCES segments (name),
     addresses   TEXT NOT NULL,
     key         BLOB NOT NULL,
-    enrolled_ms INTEGER NOT NULL
+    enrolled_ms INTEGER NOT NULL,
+    -- Whether it was there when it was observed last, and since when that is so.
+    present     INTEGER NOT NULL DEFAULT 0,
+    seen_ms     INTEGER
 ) STRICT;
 CREATE INDEX nodes_by_segment ON nodes (segment);
 CREATE INDEX nodes_by_name ON nodes (name);

@@ -4,7 +4,7 @@ use crate::command::{Command, Entry};
 use crate::event;
 use crate::outcome::{Outcome, Refused, StoreError};
 use crate::row::{column, number, to_json};
-use crate::{audit, authority, group, node, segment, site, token};
+use crate::{audit, authority, group, node, observation, segment, site, token};
 
 /// Entries of the log that are kept: a server that is further behind takes a copy of the database.
 const LOG_KEPT: u64 = 100_000;
@@ -95,7 +95,9 @@ pub(crate) async fn apply(
     };
     sqlx::query("RELEASE effect").execute(&mut *db).await?;
     event::trim(db, events_now).await?;
-    audit::write(db, number, entry, &outcome).await?;
+    if !matches!(entry.command, Command::Observe(_)) {
+        audit::write(db, number, entry, &outcome).await?;
+    }
     sqlx::query("UPDATE position SET applied = $1, events = $2")
         .bind(column(number))
         .bind(column(events_now))
@@ -131,6 +133,7 @@ impl Applying<'_> {
             Command::LabelNode { node, set, unset } => node::label(self, *node, set, unset).await,
             Command::MoveNode { node, segment } => node::relocate(self, *node, segment).await,
             Command::RemoveNode { node } => node::remove(self, *node).await,
+            Command::Observe(seen) => observation::observe(self, seen).await,
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::authority::Authority;
 use crate::bytes::Bytes;
 use crate::node::{Certificate, Enrolment};
+use crate::observation::Observation;
 use crate::segment::NewKey;
 use crate::token::NewToken;
 
@@ -138,6 +139,8 @@ pub enum Command {
         /// Which.
         node: NodeId,
     },
+    /// Tells of nodes and segments what their leaders said.
+    Observe(Observation),
 }
 
 impl Entry {
@@ -166,6 +169,11 @@ impl fmt::Display for Actor {
 }
 
 impl Command {
+    /// Whether it says how nodes, segments, sites and groups are to be; what merely happens to them does not.
+    pub(crate) const fn defines(&self) -> bool {
+        !matches!(self, Self::Observe(_))
+    }
+
     /// What is done, in a stable word; and to what.
     pub fn action(&self) -> (&'static str, String) {
         match self {
@@ -187,6 +195,7 @@ impl Command {
             Self::LabelNode { node, .. } => ("node.label", node.to_string()),
             Self::MoveNode { node, .. } => ("node.move", node.to_string()),
             Self::RemoveNode { node } => ("node.remove", node.to_string()),
+            Self::Observe(_) => ("fleet.observe", String::new()),
         }
     }
 }

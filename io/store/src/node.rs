@@ -30,6 +30,8 @@ pub struct Node {
     pub enrolled_ms: i64,
     /// When its last certificate ends.
     pub certificate_ends_ms: i64,
+    /// When it was observed to come or to go, in milliseconds since 1970; `None` if it was not seen yet.
+    pub seen_ms: Option<i64>,
 }
 
 /// A node that comes.
@@ -105,15 +107,18 @@ pub(crate) async fn enrol(applying: &mut Applying<'_>, enrolment: &Enrolment) ->
                 .room("nodes", "SELECT count(*) FROM nodes", NODES_MAX)
                 .await?;
             let segment = place(applying, enrolment, placement).await?;
-            sqlx::query("INSERT INTO nodes VALUES ($1, $2, $3, $4, $5, $6)")
-                .bind(&id)
-                .bind(enrolment.name.as_str())
-                .bind(segment.as_str())
-                .bind(to_json(&enrolment.addresses))
-                .bind(enrolment.key.0.as_slice())
-                .bind(applying.at_ms)
-                .execute(&mut *applying.db)
-                .await?;
+            sqlx::query(
+                "INSERT INTO nodes (id, name, segment, addresses, key, enrolled_ms) \
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(&id)
+            .bind(enrolment.name.as_str())
+            .bind(segment.as_str())
+            .bind(to_json(&enrolment.addresses))
+            .bind(enrolment.key.0.as_slice())
+            .bind(applying.at_ms)
+            .execute(&mut *applying.db)
+            .await?;
             let text = format!("node {} ({id}) came to segment {segment}", enrolment.name);
             applying.tell("node.enrolled", &id, &text).await?;
         }
@@ -269,6 +274,7 @@ fn read(row: &SqliteRow) -> Result<Node, StoreError> {
         labels: json(row, "labels")?,
         enrolled_ms: row.try_get("enrolled_ms")?,
         certificate_ends_ms: row.try_get("ends_ms")?,
+        seen_ms: row.try_get("seen_ms")?,
     })
 }
 

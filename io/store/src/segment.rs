@@ -75,7 +75,7 @@ pub(crate) async fn ensure(
     applying
         .room("segments", "SELECT count(*) FROM segments", SEGMENTS_MAX)
         .await?;
-    sqlx::query("INSERT INTO segments VALUES ($1, NULL, $2, $3)")
+    sqlx::query("INSERT INTO segments (name, subnet, settings) VALUES ($1, $2, $3)")
         .bind(name.as_str())
         .bind(subnet)
         .bind(column(applying.number))

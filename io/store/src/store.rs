@@ -28,6 +28,8 @@ pub struct Store {
 struct Position {
     applied: u64,
     event: u64,
+    /// The last entry that defines something.
+    defined: u64,
 }
 
 /// Something to write, and whoever waits for it.
@@ -94,7 +96,11 @@ impl Store {
             .await
             .map_err(fault)?;
         let (work, worked) = mpsc::channel(WORK_MAX);
-        let (tell, position) = watch::channel(Position { applied, event });
+        let (tell, position) = watch::channel(Position {
+            applied,
+            event,
+            defined: applied,
+        });
         let writer = tokio::spawn(write(db, worked, tell));
         Ok(Self {
             readers,
@@ -147,6 +153,21 @@ impl Store {
             .is_ok()
     }
 
+    /// The number of the last entry that said how something is to be, or that was applied before the start: as long as it
+    /// is the same, so are nodes, segments, sites and groups.
+    pub fn defined(&self) -> u64 {
+        self.position.borrow().defined
+    }
+
+    /// Waits until the log is applied beyond this; `false` if the store closes.
+    pub async fn applied_after(&self, number: u64) -> bool {
+        let mut position = self.position.clone();
+        position
+            .wait_for(|position| position.applied > number)
+            .await
+            .is_ok()
+    }
+
     /// Entries of the log after one of them, at most so many; `None` if those were forgotten already.
     pub async fn log(
         &self,
@@ -193,8 +214,15 @@ async fn write(
     {
         let number = number.unwrap_or(tell.borrow().applied + 1);
         let result = transact(&mut db, number, &entry).await;
-        if let Ok((_, position)) = &result {
-            tell.send_replace(*position);
+        if let Ok((outcome, event)) = &result {
+            let defines = outcome.is_ok() && entry.command.defines();
+            tell.send_modify(|position| {
+                position.applied = number;
+                position.event = *event;
+                if defines {
+                    position.defined = number;
+                }
+            });
         }
         // Nobody may wait any more.
         let _ = told.send(result.map(|(outcome, _)| outcome));
@@ -206,7 +234,7 @@ async fn transact(
     db: &mut SqliteConnection,
     number: u64,
     entry: &Entry,
-) -> Result<(Outcome, Position), StoreError> {
+) -> Result<(Outcome, u64), StoreError> {
     let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
     let outcome = applying::apply(&mut transaction, number, entry).await?;
     let row = sqlx::query("SELECT events FROM position")
@@ -214,11 +242,5 @@ async fn transact(
         .await?;
     let event = crate::row::number(&row, "events")?;
     transaction.commit().await?;
-    Ok((
-        outcome,
-        Position {
-            applied: number,
-            event,
-        },
-    ))
+    Ok((outcome, event))
 }

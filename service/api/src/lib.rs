@@ -24,10 +24,10 @@ pub use audit::{AuditInfo, Before};
 pub use endpoint::{Access, Endpoint, Key, Method, NoQuery, Query};
 pub use event::{After, EventInfo, Events};
 pub use list::{List, Page};
-pub use node::{NodeInfo, NodeLabels, NodePlace, NodesPage};
+pub use node::{NodeInfo, NodeLabels, NodePlace, NodeReport, NodesPage, Presence};
 pub use openapi::document;
 pub use problem::{Code, Problem};
-pub use segment::{SegmentInfo, SegmentTitle};
+pub use segment::{SegmentInfo, SegmentLeader, SegmentTitle};
 pub use server::ServerInfo;
 pub use token::{TokenGiven, TokenInfo, TokenWanted};
 pub use trust::{

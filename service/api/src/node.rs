@@ -1,7 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_fleet::Labels;
-use bellwether_types::{Name, NodeId};
+use bellwether_types::{Name, NodeId, VersionId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -26,6 +26,44 @@ pub struct NodeInfo {
     pub enrolled_ms: i64,
     /// When its certificate ends.
     pub certificate_ends_ms: i64,
+    /// Whether it is there.
+    pub presence: Presence,
+    /// When it was seen to come or to go.
+    pub seen_ms: Option<i64>,
+    /// Does it lead its segment?
+    pub leads: bool,
+    /// What it says of itself, while it is there.
+    pub says: Option<NodeReport>,
+}
+
+/// Whether a node is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// Its segment counts it.
+    Up,
+    /// Its segment does not.
+    Down,
+    /// Nobody speaks for its segment.
+    Unknown,
+}
+
+/// What a node says of itself to its segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeReport {
+    /// Where it takes datagrams.
+    pub address: String,
+    /// A time zone or another word for where it stands.
+    pub location: String,
+    /// How often it was started.
+    pub incarnation: u64,
+    /// Is it busy with other work?
+    pub busy: bool,
+    /// Bytes free where content is.
+    pub disk_free_bytes: u64,
+    /// What is live on it, by site, or `SITE@PART`.
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub live: BTreeMap<String, VersionId>,
 }
 
 /// Which nodes.

@@ -1,4 +1,4 @@
-//! Every route of the API but two: `GET /v1/openapi.json`, and `GET /metrics`, which is not ours to shape.
+//! Every route of the API but three: `GET /v1/openapi.json`, `GET /metrics`, which is not ours to shape, and [`UPLINK`].
 
 use bellwether_fleet::{Group, Role, Site};
 use bellwether_types::Name;
@@ -10,6 +10,10 @@ use crate::{
     NodePlace, NodeSettings, NodesPage, Page, RenewRequest, SegmentInfo, SegmentTitle, ServerInfo,
     TokenGiven, TokenInfo, TokenWanted,
 };
+
+/// Where the leader of a segment holds a request open (`POST`, by a node's certificate): messages go up in its body and down
+/// in that of the answer, as `docs/formats.md` tells.
+pub const UPLINK: &str = "/v1/uplink";
 
 const VIEWER: Access = Access::AtLeast(Role::Viewer);
 const OPERATOR: Access = Access::AtLeast(Role::Operator);

@@ -1,4 +1,4 @@
-use bellwether_types::Name;
+use bellwether_types::{Name, NodeId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,6 +15,25 @@ pub struct SegmentInfo {
     pub subnet: Option<String>,
     /// How many nodes belong to it.
     pub nodes: u64,
+    /// How many of them are there, as far as that is known.
+    pub up: u64,
+    /// Who leads it, while that one is heard.
+    pub leader: Option<SegmentLeader>,
+}
+
+/// Who leads a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SegmentLeader {
+    /// The node.
+    #[schema(value_type = String)]
+    pub node: NodeId,
+    /// What it calls itself.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// Where it takes datagrams.
+    pub address: String,
+    /// A time zone or another word for where it stands.
+    pub location: String,
 }
 
 /// What people call a segment.

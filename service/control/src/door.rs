@@ -133,22 +133,24 @@ async fn authenticate(server: &Server, parts: &Parts, access: Access) -> Result<
             }
             Ok(Caller::Bearer(token))
         }
-        Access::Node => {
-            let unknown = || {
-                Problem::new(
-                    Code::Unauthenticated,
-                    "this needs the certificate of a node",
-                )
-                .hint("nodes have one since they enrolled, until they are put out")
-            };
-            let Some(Peer(Some(fingerprint))) = parts.extensions.get() else {
-                return Err(unknown());
-            };
-            let holder = server.store.holder(fingerprint).await;
-            let holder = holder.map_err(|error| problem::of_store(&error))?;
-            holder.map(Caller::Node).ok_or_else(unknown)
-        }
+        Access::Node => node(server, parts).await.map(Caller::Node),
     }
+}
+
+async fn node(server: &Server, parts: &Parts) -> Result<NodeId, Problem> {
+    let unknown = || {
+        Problem::new(
+            Code::Unauthenticated,
+            "this needs the certificate of a node",
+        )
+        .hint("nodes have one since they enrolled, until they are put out")
+    };
+    let Some(Peer(Some(fingerprint))) = parts.extensions.get() else {
+        return Err(unknown());
+    };
+    let holder = server.store.holder(fingerprint).await;
+    let holder = holder.map_err(|error| problem::of_store(&error))?;
+    holder.ok_or_else(unknown)
 }
 
 async fn bearer(server: &Server, headers: &HeaderMap) -> Result<Token, Problem> {
@@ -171,6 +173,11 @@ async fn bearer(server: &Server, headers: &HeaderMap) -> Result<Token, Problem> 
         Some(end) if end <= now_ms() => Err(unknown("the token has ended")),
         _ => Ok(token),
     }
+}
+
+/// Admits a node to something that is not an [`Endpoint`].
+pub(crate) async fn admit_node(server: &Server, parts: &Parts) -> Result<NodeId, Problem> {
+    node(server, parts).await
 }
 
 /// Admits whoever asks for something that is not an [`Endpoint`].

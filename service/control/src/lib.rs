@@ -23,6 +23,7 @@ mod subnet;
 mod tests;
 mod tls;
 mod token;
+mod uplink;
 mod vault;
 #[allow(dead_code, reason = "jobs will have their assignments made there")]
 mod works;

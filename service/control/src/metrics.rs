@@ -10,6 +10,8 @@ use prometheus_client::registry::Registry;
 
 use bellwether_store::Store;
 
+use crate::uplink::Hub;
+
 /// What is counted while the server runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -57,7 +59,7 @@ impl Metrics {
     }
 
     /// What Prometheus reads.
-    pub(crate) fn exposition(&self, store: &Store) -> String {
+    pub(crate) fn exposition(&self, store: &Store, hub: &Hub) -> String {
         let mut registry = Registry::with_prefix("bellwether_control");
         let all = self.clone();
         registry.register("requests", "Requests answered", all.requests);
@@ -75,6 +77,11 @@ impl Metrics {
                 store.applied(),
             ),
             ("last_event", "Number of the last event", store.last_event()),
+            (
+                "leaders",
+                "Segments whose leader is heard",
+                hub.links() as u64,
+            ),
         ] {
             registry.register(
                 name,

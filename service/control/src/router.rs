@@ -5,12 +5,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use axum::routing::{MethodFilter, MethodRouter, get};
+use axum::routing::{MethodFilter, MethodRouter, get, post};
 use bellwether_api::{Code, Endpoint, Method, Problem, routes};
 
 use crate::door::{self, Call};
 use crate::handlers::{audit, enrol, event, group, node, segment, site, token, whole};
 use crate::server::Server;
+use crate::uplink::uplink;
 
 /// Every route of the API with its handler.
 pub(crate) fn router(server: Arc<Server>) -> Router {
@@ -57,6 +58,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
     router
         .route("/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics))
+        .route(routes::UPLINK, post(leaders))
         .fallback(async || {
             door::of_problem(&Problem::new(Code::NotFound, "there is no such route"))
         })
@@ -108,6 +110,10 @@ fn filter(method: Method) -> MethodFilter {
     }
 }
 
+async fn leaders(State(server): State<Arc<Server>>, request: Request) -> Response {
+    uplink(server, request).await
+}
+
 async fn openapi() -> Response {
     text("application/json", bellwether_api::document())
 }
@@ -118,7 +124,7 @@ async fn metrics(State(server): State<Arc<Server>>, request: Request) -> Respons
         Err(problem) => door::of_problem(&problem),
         Ok(()) => text(
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            server.metrics.exposition(&server.store),
+            server.metrics.exposition(&server.store, &server.hub),
         ),
     }
 }

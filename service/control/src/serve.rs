@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
 use crate::tls::{FaceError, Faces};
+use crate::uplink::Hub;
 use crate::works::{Works, WorksError};
 
 /// What a control server is set to.
@@ -147,6 +148,7 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
         signing,
         works: Arc::new(works),
         metrics: Metrics::new(),
+        hub: Hub::new(),
         ending,
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
     });
@@ -193,6 +195,7 @@ impl Running {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let graceful = GracefulShutdown::new();
         let router = router(Arc::clone(&self.server));
+        let mut tasks = self.server.work();
         let ended = loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -219,7 +222,11 @@ impl Running {
         info!("asked to end: answering what has begun");
         drop(self.listener);
         self.end.send_replace(true);
-        if timeout(FAREWELL, graceful.shutdown()).await.is_err() {
+        let farewell = async {
+            graceful.shutdown().await;
+            while tasks.join_next().await.is_some() {}
+        };
+        if timeout(FAREWELL, farewell).await.is_err() {
             warn!("some requests were not answered within {FAREWELL:?}");
         }
         drop(router);

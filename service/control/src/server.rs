@@ -4,11 +4,13 @@ use bellwether_api::Problem;
 use bellwether_store::{Actor, Command, Entry, Store};
 use bellwether_wire::SigningKey;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::clock::now_ms;
 use crate::metrics::Metrics;
 use crate::problem;
+use crate::uplink::{self, Hub};
 use crate::vault::Vault;
 use crate::works::Works;
 
@@ -21,6 +23,8 @@ pub(crate) struct Server {
     pub(crate) signing: Arc<SigningKey>,
     pub(crate) works: Arc<Works>,
     pub(crate) metrics: Metrics,
+    /// What leaders say.
+    pub(crate) hub: Hub,
     /// Turns true when the server ends: whoever waits for something to happen waits no longer.
     pub(crate) ending: watch::Receiver<bool>,
     /// Places for those who wait.
@@ -31,6 +35,13 @@ pub(crate) struct Server {
 pub(crate) const WAITING_MAX: usize = 1_000;
 
 impl Server {
+    /// Begins what goes on beside requests, until the server ends.
+    pub(crate) fn work(self: &Arc<Self>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(uplink::follow(Arc::clone(self)));
+        tasks
+    }
+
     /// Has a command carried out; its number in the log.
     pub(crate) async fn propose(&self, actor: Actor, command: Command) -> Result<u64, Problem> {
         let (action, target) = command.action();

@@ -9,12 +9,9 @@ use tokio::sync::mpsc;
 /// A body that is sent as it comes to be.
 pub(crate) struct Stream(mpsc::Receiver<Bytes>);
 
-/// Pieces that wait for a reader who is slow; the writer waits with the next.
-const PIECES_MAX: usize = 16;
-
-/// Both ends of a body.
-pub(crate) fn stream() -> (mpsc::Sender<Bytes>, Stream) {
-    let (pieces, body) = mpsc::channel(PIECES_MAX);
+/// Both ends of a body. So many pieces may wait for a reader who is slow.
+pub(crate) fn stream(pieces_max: usize) -> (mpsc::Sender<Bytes>, Stream) {
+    let (pieces, body) = mpsc::channel(pieces_max);
     (pieces, Stream(body))
 }
 

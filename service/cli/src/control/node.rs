@@ -1,5 +1,5 @@
 use bellwether_api::routes::{LabelNode, ListNodes, MoveNode, RemoveNode};
-use bellwether_api::{NoQuery, NodeInfo, NodeLabels, NodePlace, NodesPage, Page};
+use bellwether_api::{NoQuery, NodeInfo, NodeLabels, NodePlace, NodesPage, Page, Presence};
 use bellwether_types::Name;
 use clap::Subcommand;
 
@@ -55,13 +55,15 @@ pub(crate) enum NodeCommand {
 impl Row for NodeInfo {
     const ONE: &'static str = "node.show";
     const LIST: &'static str = "node.list";
-    const HEADINGS: &'static [&'static str] = &["node", "id", "segment", "labels", "addresses"];
+    const HEADINGS: &'static [&'static str] =
+        &["node", "id", "segment", "presence", "labels", "addresses"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.name.to_string(),
             self.id.to_string(),
             self.segment.to_string(),
+            presence(self).to_owned(),
             words(
                 self.labels
                     .iter()
@@ -69,6 +71,15 @@ impl Row for NodeInfo {
             ),
             words(&self.addresses),
         ]
+    }
+}
+
+fn presence(node: &NodeInfo) -> &'static str {
+    match node.presence {
+        Presence::Up if node.leads => "leads",
+        Presence::Up => "up",
+        Presence::Down => "down",
+        Presence::Unknown => "unknown",
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) enum SegmentCommand {
 impl Row for SegmentInfo {
     const ONE: &'static str = "segment.show";
     const LIST: &'static str = "segment.list";
-    const HEADINGS: &'static [&'static str] = &["segment", "called", "subnet", "nodes"];
+    const HEADINGS: &'static [&'static str] =
+        &["segment", "called", "subnet", "nodes", "up", "leader"];
 
     fn cells(&self) -> Vec<String> {
         let or = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
@@ -40,6 +41,8 @@ impl Row for SegmentInfo {
             or(self.title.as_ref().map(ToString::to_string)),
             or(self.subnet.clone()),
             self.nodes.to_string(),
+            self.up.to_string(),
+            or(self.leader.as_ref().map(|leader| leader.name.to_string())),
         ]
     }
 }

@@ -18,6 +18,8 @@ use crate::stream::stream;
 
 /// Events in one answer, and in one go of a stream.
 const EVENTS_MAX: u32 = 500;
+/// Of a stream whose reader is slow; the next one waits.
+const PIECES_MAX: usize = 16;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// A stream says at least this often that it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -52,7 +54,7 @@ pub(crate) async fn list(call: Call<ListEvents>) -> Result<Response, Problem> {
         call.server.metrics.waiting.dec();
         return poll(&call.server, after).await;
     }
-    let (pieces, body) = stream();
+    let (pieces, body) = stream(PIECES_MAX);
     tokio::spawn(async move {
         tell(&call.server, after, &pieces).await;
         call.server.metrics.waiting.dec();

@@ -1,12 +1,15 @@
 use bellwether_api::routes::{LabelNode, ListNodes, MoveNode, RemoveNode, ShowNode};
-use bellwether_api::{Code, List, NodeInfo, Page, Problem};
+use bellwether_api::{Code, List, NodeInfo, NodeReport, Page, Presence, Problem};
+use bellwether_discovery::Presence as Known;
 use bellwether_store::{Command, Node};
-use bellwether_types::{Name, NodeId};
+use bellwether_types::{Name, NodeId, SitePart};
+use bellwether_wire::control::Holding;
 
 use super::{page, segment};
 use crate::door::Call;
 use crate::problem;
 use crate::server::Server;
+use crate::uplink::Place;
 
 pub(crate) async fn list(call: Call<ListNodes>) -> Result<List<NodeInfo>, Problem> {
     let limit = page::limit(call.query.limit)?;
@@ -46,11 +49,18 @@ pub(crate) async fn list(call: Call<ListNodes>) -> Result<List<NodeInfo>, Proble
             _ => break,
         }
     }
-    page::list(Ok(found), limit, |node| node.id.to_string(), info)
+    let server = &call.server;
+    page::list(
+        Ok(found),
+        limit,
+        |node| node.id.to_string(),
+        |node| info(server, node),
+    )
 }
 
 pub(crate) async fn show(call: Call<ShowNode>) -> Result<NodeInfo, Problem> {
-    find(&call.server, &call.key).await.map(info)
+    let server = &call.server;
+    find(server, &call.key).await.map(|node| info(server, node))
 }
 
 pub(crate) async fn label(call: Call<LabelNode>) -> Result<NodeInfo, Problem> {
@@ -107,12 +117,40 @@ async fn again(server: &Server, node: NodeId) -> Result<NodeInfo, Problem> {
         .await
         .map_err(|error| problem::of_store(&error))?;
     found
-        .map(info)
+        .map(|node| info(server, node))
         .ok_or_else(|| problem::missing("node", &node.to_string()))
 }
 
-fn info(node: Node) -> NodeInfo {
+fn info(server: &Server, node: Node) -> NodeInfo {
+    let says = server.hub.presence(node.id, &node.segment);
+    let says = says.map(|Known { record, .. }| NodeReport {
+        address: record.address.to_string(),
+        location: record.location,
+        incarnation: record.incarnation.0,
+        busy: record.busy,
+        disk_free_bytes: record.resources.disk_free_bytes,
+        live: record
+            .holdings
+            .into_iter()
+            .map(
+                |Holding {
+                     site,
+                     part,
+                     version,
+                 }| (SitePart { site, part }.to_string(), version),
+            )
+            .collect(),
+    });
+    let leader = server.hub.leader(&node.segment);
     NodeInfo {
+        presence: match server.hub.place(node.id, &node.segment) {
+            Place::Up => Presence::Up,
+            Place::Down => Presence::Down,
+            Place::Unknown => Presence::Unknown,
+        },
+        seen_ms: node.seen_ms,
+        leads: leader.is_some_and(|leader| leader.node == node.id),
+        says,
         id: node.id,
         name: node.name,
         segment: node.segment,

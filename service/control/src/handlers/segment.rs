@@ -1,5 +1,7 @@
+use std::collections::BTreeMap;
+
 use bellwether_api::routes::{ListSegments, ShowSegment, TitleSegment};
-use bellwether_api::{List, Problem, SegmentInfo};
+use bellwether_api::{List, Problem, SegmentInfo, SegmentLeader};
 use bellwether_store::{Command, Segment};
 use bellwether_types::Name;
 
@@ -11,12 +13,19 @@ use crate::server::Server;
 pub(crate) async fn list(call: Call<ListSegments>) -> Result<List<SegmentInfo>, Problem> {
     let limit = page::limit(call.query.limit)?;
     let after = call.query.after.as_deref().unwrap_or_default();
-    let found = call.server.store.segments(after, limit + 1).await;
-    page::list(found, limit, |segment| segment.name.to_string(), info)
+    let server = &call.server;
+    let found = server.store.segments(after, limit + 1).await;
+    let up = server.hub.up();
+    page::list(
+        found,
+        limit,
+        |segment| segment.name.to_string(),
+        |segment| info(server, &up, segment),
+    )
 }
 
 pub(crate) async fn show(call: Call<ShowSegment>) -> Result<SegmentInfo, Problem> {
-    find(&call.server, &call.key).await.map(info)
+    shown(&call.server, &call.key).await
 }
 
 pub(crate) async fn title(call: Call<TitleSegment>) -> Result<SegmentInfo, Problem> {
@@ -26,7 +35,7 @@ pub(crate) async fn title(call: Call<TitleSegment>) -> Result<SegmentInfo, Probl
         title: call.body.title.clone(),
     };
     call.server.propose(call.actor(), command).await?;
-    find(&call.server, &call.body.title).await.map(info)
+    shown(&call.server, &call.body.title).await
 }
 
 /// A segment by its name, or by what people call it (CLUSTER-08).
@@ -39,8 +48,21 @@ pub(super) async fn find(server: &Server, name: &Name) -> Result<Segment, Proble
     segment.ok_or_else(|| problem::missing("segment", name.as_str()))
 }
 
-fn info(segment: Segment) -> SegmentInfo {
+async fn shown(server: &Server, name: &Name) -> Result<SegmentInfo, Problem> {
+    let segment = find(server, name).await?;
+    Ok(info(server, &server.hub.up(), segment))
+}
+
+fn info(server: &Server, up: &BTreeMap<Name, u64>, segment: Segment) -> SegmentInfo {
+    let leader = server.hub.leader(&segment.name);
     SegmentInfo {
+        up: up.get(&segment.name).copied().unwrap_or(0),
+        leader: leader.map(|leader| SegmentLeader {
+            node: leader.node,
+            name: leader.name,
+            address: leader.address.to_string(),
+            location: leader.location,
+        }),
         name: segment.name,
         title: segment.title,
         subnet: segment.subnet,

@@ -12,14 +12,14 @@ use crate::authority::fingerprint;
 use crate::door::Peer;
 
 /// Somebody who would be a node.
-struct Newcomer {
-    id: NodeId,
+pub(super) struct Newcomer {
+    pub(super) id: NodeId,
     key: KeyPair,
     address: &'static str,
 }
 
 impl Newcomer {
-    fn new(byte: u8, address: &'static str) -> Self {
+    pub(super) fn new(byte: u8, address: &'static str) -> Self {
         Self {
             id: NodeId::from_bytes([byte; 16]),
             key: KeyPair::generate().unwrap(),
@@ -34,7 +34,7 @@ impl Newcomer {
         request.pem().unwrap()
     }
 
-    async fn come(&self, bench: &Bench, token: &str) -> Answer {
+    pub(super) async fn come(&self, bench: &Bench, token: &str) -> Answer {
         let body = json!({
             "node": self.id, "name": "web", "addresses": [self.address], "request": self.request()
         });
@@ -42,7 +42,7 @@ impl Newcomer {
     }
 }
 
-fn certified(answer: &Answer) -> (Certified, Peer) {
+pub(super) fn certified(answer: &Answer) -> (Certified, Peer) {
     assert_eq!(answer.status, 200, "{answer:?}");
     let certified: Certified = serde_json::from_value(answer.body.clone()).unwrap();
     let der = CertificateDer::from_pem_slice(certified.certificate.as_bytes()).unwrap();

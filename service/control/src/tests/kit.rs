@@ -10,6 +10,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::begin;
@@ -18,6 +19,7 @@ use crate::folder::Folder;
 use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
+use crate::uplink::Hub;
 use crate::works::Works;
 
 /// A control server that nobody listens for.
@@ -29,6 +31,7 @@ pub(crate) struct Bench {
     /// The first join token.
     pub(crate) join: String,
     pub(crate) end: watch::Sender<bool>,
+    _tasks: JoinSet<()>,
     pub(crate) home: TempDir,
 }
 
@@ -55,11 +58,13 @@ pub(crate) async fn bench() -> Bench {
         signing,
         works: Arc::new(works),
         metrics: Metrics::new(),
+        hub: Hub::new(),
         ending,
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
     });
     let beginning = beginning.unwrap();
     Bench {
+        _tasks: server.work(),
         router: router(Arc::clone(&server)),
         server,
         admin: std::fs::read_to_string(beginning.admin_token)

@@ -1,8 +1,10 @@
-//! The API without a network: requests as values, straight to the router.
+//! The API without a network: requests as values, straight to the router. `leader` speaks for a segment as its leader would.
 
 mod enrolment;
 mod events;
 mod hostile;
 pub(crate) mod kit;
+mod leader;
 mod roles;
 mod stories;
+mod uplink;
