@@ -1,13 +1,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, Error};
-use serde::ser::{Serialize, Serializer};
-use serde::{Deserialize as Read, Serialize as Write};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// How a site's content goes out. What is not said is as it is by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Read, Write, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
     /// When what is staged goes live.
@@ -28,7 +26,7 @@ pub struct Policy {
 }
 
 /// When what is staged goes live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Read, Write, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CommitMode {
     /// On all nodes at the same instant, once enough have staged.
@@ -41,7 +39,7 @@ pub enum CommitMode {
 }
 
 /// What becomes of an update that has not enough nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Read, Write, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shortfall {
     /// It waits for them.
@@ -117,18 +115,7 @@ impl fmt::Display for Quorum {
     }
 }
 
-impl Serialize for Quorum {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Quorum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
-    }
-}
+bellwether_types::as_text!(Quorum);
 
 #[cfg(test)]
 mod tests {

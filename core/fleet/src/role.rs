@@ -2,13 +2,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use bellwether_types::{Name, NameError};
-use serde::de::{Deserialize, Deserializer, Error};
-use serde::ser::{Serialize, Serializer};
-use serde::{Deserialize as Read, Serialize as Write};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What the bearer of a token may do. Of people, each role includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Read, Write, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Enrol a node, and nothing else.
@@ -75,18 +75,7 @@ impl fmt::Display for Placement {
     }
 }
 
-impl Serialize for Placement {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Placement {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
-    }
-}
+bellwether_types::as_text!(Placement);
 
 #[cfg(test)]
 mod tests {

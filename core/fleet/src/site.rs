@@ -3,15 +3,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use bellwether_types::{Name, TreePath};
-use serde::de::{Deserialize, Deserializer, Error};
-use serde::ser::{Serialize, Serializer};
-use serde::{Deserialize as Read, Serialize as Write};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::policy::Policy;
 
 /// A tree of files with one staging source.
-#[derive(Debug, Clone, PartialEq, Eq, Read, Write, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Site {
     /// What it is called.
@@ -29,7 +27,7 @@ pub struct Site {
 }
 
 /// A portion of a site, by file type or by path (CGRP-02).
-#[derive(Debug, Clone, PartialEq, Eq, Read, Write, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
     /// What it is called.
@@ -168,18 +166,7 @@ impl fmt::Display for FileType {
     }
 }
 
-impl Serialize for FileType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for FileType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
-    }
-}
+bellwether_types::as_text!(FileType);
 
 #[cfg(test)]
 mod tests {

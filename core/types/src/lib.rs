@@ -7,7 +7,7 @@ mod name;
 mod node;
 mod path;
 mod size;
-mod text;
+pub mod text;
 mod time;
 mod timing;
 
