@@ -65,6 +65,19 @@ CREATE TABLE content_groups (
 ) STRICT;
 CREATE INDEX content_groups_by_site ON content_groups (site);
 
+-- The entry of the log that kept a version orders it among those of its part.
+CREATE TABLE versions (
+    number  INTEGER PRIMARY KEY,
+    site    TEXT NOT NULL REFERENCES sites (name) ON DELETE CASCADE,
+    part    TEXT NOT NULL,
+    version TEXT NOT NULL,
+    files   INTEGER NOT NULL,
+    bytes   INTEGER NOT NULL,
+    kept_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX versions_by_part ON versions (site, part, number);
+CREATE INDEX versions_by_site ON versions (site, number);
+
 CREATE TABLE segments (
     name     TEXT PRIMARY KEY,
     title    TEXT UNIQUE,

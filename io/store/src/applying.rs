@@ -4,7 +4,7 @@ use crate::command::{Command, Entry};
 use crate::event;
 use crate::outcome::{Outcome, Refused, StoreError};
 use crate::row::{column, number, to_json};
-use crate::{audit, authority, group, node, observation, segment, site, token};
+use crate::{audit, authority, group, node, observation, segment, site, token, version};
 
 /// Entries of the log that are kept: a server that is further behind takes a copy of the database.
 const LOG_KEPT: u64 = 100_000;
@@ -120,6 +120,12 @@ impl Applying<'_> {
             }
             Command::ChangeGroup(group) => group::change(self, group).await,
             Command::RemoveGroup { group } => group::remove(self, group).await,
+            Command::KeepVersion {
+                site,
+                version,
+                files,
+                bytes,
+            } => version::keep(self, site, *version, *files, *bytes).await,
             Command::TitleSegment { segment, title } => segment::title(self, segment, title).await,
             Command::AnnounceKey { segment, key } => segment::announce(self, segment, key).await,
             Command::AdvanceKey { segment } => segment::advance(self, segment).await,

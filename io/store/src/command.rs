@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use bellwether_fleet::{Group, Labels, Site};
-use bellwether_types::{Hash, Name, NodeId};
+use bellwether_types::{Hash, Name, NodeId, SitePart, VersionId};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
@@ -82,6 +82,17 @@ pub enum Command {
     RemoveGroup {
         /// Which.
         group: Name,
+    },
+    /// Makes a version, all of whose content is kept, the latest of a part of a site.
+    KeepVersion {
+        /// Whose content.
+        site: SitePart,
+        /// Which.
+        version: VersionId,
+        /// Its files.
+        files: u64,
+        /// Their bytes.
+        bytes: u64,
     },
     /// Gives a segment a name for people (CLUSTER-07).
     TitleSegment {
@@ -186,6 +197,7 @@ impl Command {
             Self::CreateGroup { group, .. } => ("group.create", group.name.to_string()),
             Self::ChangeGroup(group) => ("group.change", group.name.to_string()),
             Self::RemoveGroup { group } => ("group.remove", group.to_string()),
+            Self::KeepVersion { site, .. } => ("version.keep", site.to_string()),
             Self::TitleSegment { segment, .. } => ("segment.rename", segment.to_string()),
             Self::AnnounceKey { segment, .. } => ("segment.announce-key", segment.to_string()),
             Self::AdvanceKey { segment } => ("segment.advance-key", segment.to_string()),

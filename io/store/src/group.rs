@@ -127,6 +127,15 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// The groups of a site, in the order of names.
+    pub async fn groups_of(&self, site: &Name) -> Result<Vec<Group>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM content_groups WHERE site = $1 ORDER BY name")
+            .bind(site.as_str())
+            .fetch_all(self.reader())
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
     /// The sealed key of a group's content.
     pub async fn group_key(&self, name: &Name) -> Result<Option<Bytes>, StoreError> {
         let row = sqlx::query("SELECT sealed_key FROM content_groups WHERE name = $1")

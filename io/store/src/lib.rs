@@ -27,6 +27,7 @@ mod segment;
 mod site;
 mod store;
 mod token;
+mod version;
 
 pub use audit::AuditLine;
 pub use authority::Authority;
@@ -39,3 +40,4 @@ pub use outcome::{OpenError, Outcome, Refused, StoreError};
 pub use segment::{KeyPlace, NewKey, Segment, SegmentKey};
 pub use store::Store;
 pub use token::{NewToken, Token};
+pub use version::Version;

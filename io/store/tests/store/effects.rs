@@ -5,7 +5,8 @@ use bellwether_store::{Command, KeyPlace, OpenError, Refused, Store};
 use bellwether_types::Hash;
 
 use crate::kit::{
-    begin, certificate, enrol, fresh, group, key, labels, name, node, open, propose_at, site, token,
+    begin, certificate, enrol, fresh, group, keep, key, labels, name, node, open, propose_at, site,
+    token,
 };
 
 #[tokio::test]
@@ -449,4 +450,60 @@ async fn a_database_of_a_later_release_is_left_alone() {
     }
     let error = Store::open(&path).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { .. }), "{error}");
+}
+
+/// STAGE-01: what is published is known by its latest version, part by part.
+#[tokio::test]
+async fn the_version_that_was_kept_last_is_the_latest_of_its_part() {
+    let fresh = fresh().await;
+    let refused = fresh.propose(keep("shop", 1)).await;
+    assert!(
+        matches!(refused, Err(Refused::Missing { .. })),
+        "{refused:?}"
+    );
+    for text in ["shop", "other"] {
+        fresh
+            .propose(Command::CreateSite(site(text)))
+            .await
+            .unwrap();
+    }
+    let refused = fresh.propose(keep("shop@nothing", 1)).await;
+    assert!(
+        matches!(refused, Err(Refused::Missing { .. })),
+        "{refused:?}"
+    );
+    // The last one is the latest already; the fourth is an old one again.
+    for (part, byte) in [
+        ("shop", 1),
+        ("shop@media", 2),
+        ("shop", 3),
+        ("shop", 1),
+        ("shop", 1),
+        ("other", 4),
+    ] {
+        fresh.propose(keep(part, byte)).await.unwrap();
+    }
+    let latest = async |part: &str| {
+        let found = fresh.store.latest_version(&part.parse().unwrap()).await;
+        found.unwrap().map(|version| version.version.0.0[0])
+    };
+    assert_eq!(latest("shop").await, Some(1));
+    assert_eq!(latest("shop@media").await, Some(2));
+    let listed = async |before, limit| {
+        let found = fresh.store.versions(&name("shop"), before, limit).await;
+        let found = found.unwrap().into_iter();
+        found
+            .map(|version| (version.number, version.version.0.0[0]))
+            .collect::<Vec<_>>()
+    };
+    let all = listed(u64::MAX, 10).await;
+    let bytes: Vec<u8> = all.iter().map(|(_, byte)| *byte).collect();
+    assert_eq!(bytes, [1, 3, 2, 1]);
+    assert_eq!(listed(all[1].0, 1).await, [all[2]]);
+    fresh
+        .propose(Command::RemoveSite { site: name("shop") })
+        .await
+        .unwrap();
+    assert_eq!(latest("shop").await, None);
+    assert_eq!(latest("other").await, Some(4));
 }

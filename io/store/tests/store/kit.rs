@@ -5,7 +5,7 @@ use bellwether_store::{
     Actor, Authority, Bytes, Certificate, Command, Enrolment, Entry, NewKey, NewToken, Outcome,
     Store,
 };
-use bellwether_types::{Hash, Name, NodeId};
+use bellwether_types::{Hash, Name, NodeId, VersionId};
 use tempfile::TempDir;
 
 /// A store that is gone with its directory.
@@ -72,6 +72,15 @@ pub(crate) fn token(id: &str, role: Role, placement: Option<&str>) -> NewToken {
 pub(crate) fn site(text: &str) -> Site {
     let site = format!(r#"{{"name":"{text}","parts":[{{"name":"media","types":["mp4"]}}]}}"#);
     serde_json::from_str(&site).unwrap()
+}
+
+pub(crate) fn keep(site: &str, byte: u8) -> Command {
+    Command::KeepVersion {
+        site: site.parse().unwrap(),
+        version: VersionId(Hash([byte; 32])),
+        files: 3,
+        bytes: 30,
+    }
 }
 
 pub(crate) fn group(text: &str, site: &str, parts: &[&str]) -> Command {

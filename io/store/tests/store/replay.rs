@@ -5,7 +5,9 @@ use bellwether_store::{Actor, Command, Entry, StoreError};
 use bellwether_types::Hash;
 use proptest::prelude::*;
 
-use crate::kit::{begin, certificate, enrol, fresh, group, key, labels, name, node, site, token};
+use crate::kit::{
+    begin, certificate, enrol, fresh, group, keep, key, labels, name, node, site, token,
+};
 
 /// Commands over few names, so that they meet: some are refused.
 fn command() -> impl Strategy<Value = Command> {
@@ -42,6 +44,10 @@ fn command() -> impl Strategy<Value = Command> {
             .clone()
             .prop_map(|text| Command::RemoveSite { site: name(&text) }),
         (group_name.clone(), site_name).prop_map(|(text, site)| group(&text, &site, &["media"])),
+        (0..3u8, 0..3u8, any::<bool>()).prop_map(|(site, version, all)| {
+            let part = if all { "" } else { "@media" };
+            keep(&format!("site-{site}{part}"), version)
+        }),
         group_name.prop_map(|text| Command::RemoveGroup { group: name(&text) }),
         (
             few.clone(),
