@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
+use crate::content::Octets;
 use crate::endpoint::{Access, Endpoint, Query};
 use crate::problem::Problem;
 use crate::routes;
@@ -86,6 +87,9 @@ impl Document {
     fn content<T: ToSchema + 'static>(&mut self) -> Option<Value> {
         if TypeId::of::<T>() == TypeId::of::<()>() {
             return None;
+        }
+        if TypeId::of::<T>() == TypeId::of::<Octets>() {
+            return Some(json!({ "application/octet-stream": {} }));
         }
         self.schema::<T>();
         let reference = format!("#/components/schemas/{}", T::name());

@@ -33,6 +33,8 @@ pub enum Code {
     Conflict,
     /// The body is too large.
     TooLarge,
+    /// The range that is asked for lies beyond the end.
+    Range,
     /// The body is not JSON by its content type.
     UnsupportedType,
     /// What is asked for cannot be.
@@ -59,6 +61,7 @@ impl Code {
             Self::Conflict => 409,
             Self::TooLarge => 413,
             Self::UnsupportedType => 415,
+            Self::Range => 416,
             Self::Invalid => 422,
             Self::TooMany => 429,
             Self::Internal => 500,

@@ -6,9 +6,10 @@ use bellwether_types::Name;
 use crate::endpoint::{Access, Endpoint, Method, NoQuery};
 use crate::openapi::Document;
 use crate::{
-    After, AuditInfo, Before, Certified, EnrolRequest, Events, List, NodeInfo, NodeLabels,
-    NodePlace, NodeSettings, NodesPage, Page, RenewRequest, SegmentInfo, SegmentTitle, ServerInfo,
-    TokenGiven, TokenInfo, TokenWanted,
+    After, AuditInfo, Before, Certified, ContentPiece, ContentReceived, ContentSize, EnrolRequest,
+    Events, List, Missing, MissingPage, NodeInfo, NodeLabels, NodePlace, NodeSettings, NodesPage,
+    Octets, Page, RenewRequest, SegmentInfo, SegmentTitle, ServerInfo, SitePlan, TokenGiven,
+    TokenInfo, TokenWanted, TreeWanted, VersionInfo, VersionsKept,
 };
 
 /// Where the leader of a segment holds a request open (`POST`, by a node's certificate): messages go up in its body and down
@@ -73,6 +74,19 @@ routes! {
     #[doc = "Forgets a site that no group names. Its content stays on the nodes."]
     RemoveSite: Delete "/v1/sites/{site}" by OPERATOR, Name, NoQuery, () => 204 ();
 
+    #[doc = "Tells which contents of a manifest the server lacks."]
+    ListMissing: Post "/v1/sites/{site}/missing" by OPERATOR, Name, MissingPage, Octets => 200 Missing;
+    #[doc = "Tells how much of a content came."]
+    ShowContent: Get "/v1/contents/{content}" by OPERATOR, Name, ContentSize, () => 200 ContentReceived;
+    #[doc = "Takes a content by its hash, whole or the piece that follows what came."]
+    PutContent: Put "/v1/contents/{content}" by OPERATOR, Name, ContentPiece, Octets => 200 ContentReceived;
+    #[doc = "Keeps a tree, all of whose contents are here, as the latest version of each part of a site."]
+    KeepVersion: Post "/v1/sites/{site}/versions" by OPERATOR, Name, TreeWanted, Octets => 200 VersionsKept;
+    #[doc = "Lists the versions of a site that are kept."]
+    ListVersions: Get "/v1/sites/{site}/versions" by VIEWER, Name, Before, () => 200 List<VersionInfo>;
+    #[doc = "Tells what publishing a tree would change, and changes nothing."]
+    PlanSite: Post "/v1/sites/{site}/plan" by OPERATOR, Name, TreeWanted, Octets => 200 SitePlan;
+
     #[doc = "Defines a group."]
     CreateGroup: Post "/v1/groups" by OPERATOR, (), NoQuery, Group => 201 Group;
     #[doc = "Lists the groups."]
@@ -113,4 +127,7 @@ routes! {
     Renew: Post "/v1/renew" by Access::Node, (), NoQuery, RenewRequest => 200 Certified;
     #[doc = "Tells a node what it is to know."]
     ShowSettings: Get "/v1/settings" by Access::Node, (), NoQuery, () => 200 NodeSettings;
+
+    #[doc = "Gives a node an assignment, or a range of its bytes."]
+    FetchAssignment: Get "/v1/assignments/{assignment}" by Access::Node, Name, NoQuery, () => 200 Octets;
 }

@@ -10,10 +10,11 @@ use axum::extract::{FromRequestParts, Query, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use bellwether_api::{Access, Code, Endpoint, Key, Problem};
+use bellwether_api::{Access, Code, Endpoint, Key, Octets, Problem};
 use bellwether_fleet::Role;
 use bellwether_store::{Actor, Token};
 use bellwether_types::{Hash, NodeId};
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,12 +26,12 @@ use crate::server::Server;
 use crate::token;
 
 /// A request that was admitted.
-pub(crate) struct Call<E: Endpoint> {
+pub(crate) struct Call<E: Endpoint, B = <E as Endpoint>::Body> {
     pub(crate) server: Arc<Server>,
     pub(crate) caller: Caller,
     pub(crate) key: E::Key,
     pub(crate) query: E::Query,
-    pub(crate) body: E::Body,
+    pub(crate) body: B,
     pub(crate) headers: HeaderMap,
 }
 
@@ -83,18 +84,88 @@ pub(crate) async fn respond<E: Endpoint, F>(
 where
     F: Future<Output = Result<Response, Problem>>,
 {
+    measured::<E>(Arc::clone(&server), async {
+        let (call, body) = admit::<E>(server, request).await?;
+        let body = read_body::<E::Body>(&call.headers, body).await?;
+        handler(call.with(body)).await
+    })
+    .await
+}
+
+/// The same for whoever takes the body as it comes, and answers in JSON.
+pub(crate) async fn receive<E: Endpoint<Body = Octets>, F>(
+    server: Arc<Server>,
+    request: Request,
+    handler: impl FnOnce(Call<E>, Body) -> F,
+) -> Response
+where
+    F: Future<Output = Result<E::Reply, Problem>>,
+{
+    measured::<E>(Arc::clone(&server), async {
+        let (call, body) = admit::<E>(server, request).await?;
+        let reply = handler(call.with(Octets), body).await?;
+        Ok(json(&reply))
+    })
+    .await
+}
+
+async fn measured<E: Endpoint>(
+    server: Arc<Server>,
+    answered: impl Future<Output = Result<Response, Problem>>,
+) -> Response {
     let began = Instant::now();
-    let metrics = server.metrics.clone();
-    let response = match admit::<E>(server, request).await {
-        Ok(call) => handler(call).await,
-        Err(problem) => Err(problem),
-    };
+    let response = answered.await;
     let response = response.unwrap_or_else(|problem| of_problem(&problem));
-    metrics.answered(E::NAME, response.status().as_u16(), began.elapsed());
+    let status = response.status().as_u16();
+    server.metrics.answered(E::NAME, status, began.elapsed());
     response
 }
 
-async fn admit<E: Endpoint>(server: Arc<Server>, request: Request) -> Result<Call<E>, Problem> {
+/// All of a body that is no JSON.
+pub(crate) async fn read_all(body: Body, len_max: usize) -> Result<Bytes, Problem> {
+    let mut body = Limited::new(body, len_max);
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = next_piece(&mut body, len_max).await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
+}
+
+/// The next piece of a body; `None` at its end.
+pub(crate) async fn next_piece(
+    body: &mut Limited<Body>,
+    len_max: usize,
+) -> Result<Option<Bytes>, Problem> {
+    loop {
+        let frame = tokio::time::timeout(BODY_PATIENCE, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| late())? else {
+            return Ok(None);
+        };
+        if let Ok(piece) = frame.map_err(|fault| broken(&*fault, len_max))?.into_data() {
+            return Ok(Some(piece));
+        }
+    }
+}
+
+fn late() -> Problem {
+    Problem::new(Code::Malformed, "the body did not come in time")
+}
+
+fn broken(fault: &(dyn std::error::Error + Send + Sync + 'static), len_max: usize) -> Problem {
+    match fault.is::<LengthLimitError>() {
+        true => {
+            let message = format!("a body has at most {len_max} bytes");
+            Problem::new(Code::TooLarge, message)
+        }
+        false => Problem::new(Code::Malformed, "the body broke off"),
+    }
+}
+
+/// Settles all but the body.
+async fn admit<E: Endpoint>(
+    server: Arc<Server>,
+    request: Request,
+) -> Result<(Call<E, ()>, Body), Problem> {
     let (mut parts, body) = request.into_parts();
     // Before anything else that is said is looked at.
     let caller = authenticate(&server, &parts, E::ACCESS).await?;
@@ -110,15 +181,15 @@ async fn admit<E: Endpoint>(server: Arc<Server>, request: Request) -> Result<Cal
         )
         .hint(fault.to_string())
     })?;
-    let body = read_body::<E::Body>(&parts.headers, body).await?;
-    Ok(Call {
+    let call = Call {
         server,
         caller,
         key,
         query,
-        body,
+        body: (),
         headers: parts.headers,
-    })
+    };
+    Ok((call, body))
 }
 
 /// Settles who asks, and whether that one may.
@@ -192,16 +263,8 @@ async fn read_body<T: DeserializeOwned + 'static>(
     body: Body,
 ) -> Result<T, Problem> {
     let collected = tokio::time::timeout(BODY_PATIENCE, Limited::new(body, BODY_LEN_MAX).collect());
-    let collected = collected
-        .await
-        .map_err(|_| Problem::new(Code::Malformed, "the body did not come in time"))?;
-    let bytes = collected.map_err(|fault| match fault.is::<LengthLimitError>() {
-        true => {
-            let message = format!("a body has at most {BODY_LEN_MAX} bytes");
-            Problem::new(Code::TooLarge, message)
-        }
-        false => Problem::new(Code::Malformed, "the body broke off"),
-    })?;
+    let collected = collected.await.map_err(|_| late())?;
+    let bytes = collected.map_err(|fault| broken(&*fault, BODY_LEN_MAX))?;
     let bytes = bytes.to_bytes();
     if TypeId::of::<T>() == TypeId::of::<()>() {
         return match bytes.is_empty() {
@@ -256,7 +319,20 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Response {
     response
 }
 
-impl<E: Endpoint> Call<E> {
+impl<E: Endpoint> Call<E, ()> {
+    fn with<B>(self, body: B) -> Call<E, B> {
+        Call {
+            server: self.server,
+            caller: self.caller,
+            key: self.key,
+            query: self.query,
+            body,
+            headers: self.headers,
+        }
+    }
+}
+
+impl<E: Endpoint, B> Call<E, B> {
     /// Who the log says it was.
     pub(crate) fn actor(&self) -> Actor {
         match &self.caller {

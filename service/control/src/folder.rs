@@ -6,6 +6,7 @@
 //! DATA/vault.key    opens the secrets in it; keep a copy apart from those of the database
 //! DATA/depot/       the contents of all versions
 //! DATA/assignments/ what was made of them for nodes
+//! DATA/scans/       what was read of staging sources, so that it is not read again
 //! DATA/admin.token  the first token of an administrator; may be removed once others are given
 //! ```
 

@@ -1,7 +1,13 @@
 //! What refusals and faults are to whoever asked: the one place that knows.
 
 use bellwether_api::{Code, Problem};
+use bellwether_disk::ErrorKind;
+use bellwether_disk::depot::DepotError;
+use bellwether_disk::publish::SourceError;
+use bellwether_disk::scan::ScanError;
 use bellwether_store::{Refused, StoreError};
+
+use crate::works::StagingError;
 
 /// A command had no effect.
 pub(crate) fn of_refused(refused: &Refused) -> Problem {
@@ -44,6 +50,58 @@ pub(crate) fn of_store(error: &StoreError) -> Problem {
     };
     Problem::new(code, message).hint(hint)
 }
+
+/// Contents cannot be taken in, or kept.
+pub(crate) fn of_depot(error: &DepotError) -> Problem {
+    let (code, hint) = match error {
+        DepotError::Busy { .. } => (Code::Conflict, "ask again what is missing, in a moment"),
+        DepotError::NotNext { .. } => (
+            Code::Conflict,
+            "`GET /v1/contents/HASH?size=N` tells how much came: go on there",
+        ),
+        DepotError::TooLong { .. } | DepotError::OtherContent { .. } => (
+            Code::Invalid,
+            "the size and the hash are those of the content as a whole",
+        ),
+        DepotError::Incomplete { .. } => (
+            Code::Conflict,
+            "`POST /v1/sites/SITE/missing` tells which: send them first",
+        ),
+        DepotError::NotHeld { .. } => (Code::NotFound, "publish it again"),
+        DepotError::Source(error) => return of_source(error),
+        error if error.kind() == ErrorKind::NoSpace => (
+            Code::NoSpace,
+            "make room on the disk of the control server's data directory",
+        ),
+        error => return internal(error),
+    };
+    Problem::new(code, chain(error)).hint(hint)
+}
+
+/// A staging source cannot be published. Its paths are the operator's own, and are told.
+pub(crate) fn of_staging(error: &StagingError) -> Problem {
+    let (code, hint) = match error {
+        StagingError::Depot(error) => return of_depot(error),
+        StagingError::Source(error) => return of_source(error),
+        StagingError::Scan(ScanError::Root { .. }) => (
+            Code::Conflict,
+            "put the staging source back, or name another with `PUT /v1/sites/SITE`",
+        ),
+        StagingError::Scan(ScanError::Changing { .. } | ScanError::Io { .. }) => {
+            (Code::Conflict, CHANGES)
+        }
+        StagingError::Scan(_) => (Code::Invalid, "remove it from the staging source"),
+        StagingError::Entangled(_) => (Code::Invalid, "name a directory apart from it"),
+    };
+    Problem::new(code, chain(error)).hint(hint)
+}
+
+fn of_source(error: &SourceError) -> Problem {
+    Problem::new(Code::Conflict, chain(error)).hint(CHANGES)
+}
+
+const CHANGES: &str =
+    "publish again when nobody writes to the staging source, and all of it can be read";
 
 /// There is none.
 pub(crate) fn missing(what: &str, name: &str) -> Problem {

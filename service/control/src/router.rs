@@ -6,10 +6,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, post};
-use bellwether_api::{Code, Endpoint, Method, Problem, routes};
+use bellwether_api::{Code, Endpoint, Method, Octets, Problem, routes};
 
 use crate::door::{self, Call};
-use crate::handlers::{audit, enrol, event, group, node, segment, site, token, whole};
+use crate::handlers::{
+    assignment, audit, content, enrol, event, group, node, segment, site, token, version, whole,
+};
 use crate::server::Server;
 use crate::uplink::uplink;
 
@@ -30,6 +32,13 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
     house.on::<routes::ShowSite, _>(site::show);
     house.on::<routes::ChangeSite, _>(site::change);
     house.on::<routes::RemoveSite, _>(site::remove);
+
+    house.receive::<routes::ListMissing, _>(content::missing);
+    house.on::<routes::ShowContent, _>(content::show);
+    house.receive::<routes::PutContent, _>(content::put);
+    house.receive::<routes::KeepVersion, _>(version::keep);
+    house.on::<routes::ListVersions, _>(version::list);
+    house.receive::<routes::PlanSite, _>(version::plan);
 
     house.on::<routes::CreateGroup, _>(group::create);
     house.on::<routes::ListGroups, _>(group::list);
@@ -53,6 +62,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
     house.on::<routes::Enrol, _>(enrol::enrol);
     house.on::<routes::Renew, _>(enrol::renew);
     house.on::<routes::ShowSettings, _>(enrol::settings);
+    house.respond::<routes::FetchAssignment, _>(assignment::fetch);
 
     let House { router } = house;
     router
@@ -80,6 +90,16 @@ impl House {
     {
         let answer = move |State(server): State<Arc<Server>>, request: Request| {
             door::answer::<E, F>(server, request, handler)
+        };
+        self.put::<E>(axum::routing::on(filter(E::METHOD), answer));
+    }
+
+    fn receive<E: Endpoint<Body = Octets>, F>(&mut self, handler: fn(Call<E>, Body) -> F)
+    where
+        F: Future<Output = Result<E::Reply, Problem>> + Send + 'static,
+    {
+        let answer = move |State(server): State<Arc<Server>>, request: Request| {
+            door::receive::<E, F>(server, request, handler)
         };
         self.put::<E>(axum::routing::on(filter(E::METHOD), answer));
     }

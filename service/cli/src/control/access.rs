@@ -97,6 +97,7 @@ const fn exit(code: Code) -> Exit {
         Code::Malformed
         | Code::Invalid
         | Code::TooLarge
+        | Code::Range
         | Code::UnsupportedType
         | Code::MethodNotAllowed => Exit::Usage,
         Code::NoSpace => Exit::NoSpace,

@@ -49,6 +49,12 @@ pub(super) fn certified(answer: &Answer) -> (Certified, Peer) {
     (certified, Peer(Some(fingerprint(&der))))
 }
 
+/// A node that was taken in.
+pub(crate) async fn enrolled(bench: &Bench, byte: u8) -> Peer {
+    let newcomer = Newcomer::new(byte, "10.0.0.1/24");
+    certified(&newcomer.come(bench, &bench.join).await).1
+}
+
 async fn settings(bench: &Bench, peer: Peer) -> NodeSettings {
     let answer = bench.node(peer, "GET /v1/settings", "").await;
     assert_eq!(answer.status, 200, "{answer:?}");

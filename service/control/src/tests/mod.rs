@@ -1,10 +1,11 @@
 //! The API without a network: requests as values, straight to the router. `leader` speaks for a segment as its leader would.
 
-mod enrolment;
+pub(crate) mod enrolment;
 mod events;
 mod hostile;
 pub(crate) mod kit;
 mod leader;
+mod publishing;
 mod roles;
 mod stories;
 mod uplink;

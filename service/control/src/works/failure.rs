@@ -42,9 +42,6 @@ pub(super) enum MakeError {
     /// The group's key does not open.
     #[error("the key of the group does not open: is vault.key the right one?")]
     Unseal(#[source] UnsealError),
-    /// Nothing is begun any more.
-    #[error("the control server is ending")]
-    Ending,
 }
 
 impl MakeError {
@@ -60,7 +57,7 @@ impl MakeError {
             | Self::Publish(PublishError::Write { source, .. })
             | Self::Shelf(source) => of_io(source),
             Self::GroupMissing(_) | Self::Unseal(_) => FailureKind::Trust,
-            Self::Publish(PublishError::Plan(_)) | Self::Ending => FailureKind::Machine,
+            Self::Publish(PublishError::Plan(_)) => FailureKind::Machine,
         }
     }
 }

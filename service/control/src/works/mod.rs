@@ -2,6 +2,9 @@
 //! another, as files for leaders to fetch.
 
 mod failure;
+mod intake;
+mod parts;
+mod reading;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -10,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bellwether_content::assignment::{Action, Blocks, Head, Header};
@@ -21,6 +24,7 @@ use bellwether_disk::publish::{self, Source, publish};
 use bellwether_disk::{Depot, RealDisk};
 use bellwether_store::Store;
 use bellwether_types::{Hash, Name, Serial, SitePart, Term, VersionId};
+use bellwether_wire::transfer::AssignmentId;
 use bellwether_wire::uplink::{Failure, File};
 use bellwether_wire::{ContentKey, SigningKey};
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard, Semaphore};
@@ -30,6 +34,9 @@ use crate::folder::{Folder, FolderError};
 use crate::vault::{Vault, group_key, random};
 pub use failure::WorksError;
 use failure::{MakeError, of_depot, of_store};
+pub(crate) use intake::StagingError;
+pub(crate) use parts::split;
+pub(crate) use reading::Reading;
 use shelf::Shelf;
 
 /// What a control server makes assignments of, and the assignments.
@@ -44,6 +51,14 @@ pub(crate) struct Works {
     turns: Mutex<BTreeMap<Hash, Weak<Turn<()>>>>,
     /// Each takes the memory of a planner.
     places: Arc<Semaphore>,
+    /// What is remembered of staging sources, a file for each site.
+    scans: PathBuf,
+    /// The data directory.
+    data: PathBuf,
+    /// Held while a version follows the latest of its part.
+    pub(crate) keeping: Turn<()>,
+    /// Each takes the memory of a manifest.
+    pub(crate) manifests: Semaphore,
 }
 
 /// An assignment that is wanted.
@@ -84,6 +99,9 @@ pub(crate) struct OrderMaking {
 
 const DEPOT: &str = "depot";
 const ASSIGNMENTS: &str = "assignments";
+const SCANS: &str = "scans";
+/// Manifests that are taken in at once; whoever brings another waits.
+const MANIFESTS_MAX: usize = 4;
 /// Assignments that are made at once: a small one does not wait behind a large one.
 const MAKINGS_MAX: usize = 3;
 
@@ -95,7 +113,10 @@ impl Works {
         vault: Arc<Vault>,
         signing: Arc<SigningKey>,
     ) -> Result<Self, WorksError> {
-        let (depot, shelf) = (folder.path(DEPOT), folder.path(ASSIGNMENTS));
+        let [depot, shelf, scans] = [DEPOT, ASSIGNMENTS, SCANS].map(|name| folder.path(name));
+        make_dir(&scans)?;
+        let data = scans.canonicalize().map_err(fault("find", &scans))?;
+        let data = data.parent().unwrap_or(&data).to_owned();
         make_dir(&depot)?;
         let disk = RealDisk::open(&depot).map_err(|errno| fault("open", &depot)(errno.into()))?;
         let depot = Depot::open(disk)?;
@@ -109,6 +130,10 @@ impl Works {
             signing,
             turns: Mutex::default(),
             places: Arc::new(Semaphore::new(MAKINGS_MAX)),
+            scans,
+            data,
+            keeping: Turn::default(),
+            manifests: Semaphore::new(MANIFESTS_MAX),
         })
     }
 
@@ -161,6 +186,15 @@ impl Works {
             blocks,
         };
         head.encode(Effort::Fast, Some(&self.signing), None).1
+    }
+
+    /// An assignment to be read, and its length; `None` if there is none.
+    pub(crate) async fn assignment(
+        self: &Arc<Self>,
+        id: AssignmentId,
+    ) -> io::Result<Option<(fs::File, u64)>> {
+        let works = Arc::clone(self);
+        blocking(move || works.shelf.find(id)).await
     }
 
     /// Removes the files that were made for a job, which is over.
@@ -288,15 +322,14 @@ impl Making {
     }
 }
 
-/// Runs what reads and writes files where it holds nobody up.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+/// Runs what reads and writes files, or takes long, where it holds nobody up.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(MakeError::Ending.failure()),
+            // The process ends: nobody will be told any more.
+            Err(_) => std::future::pending().await,
         },
     }
 }

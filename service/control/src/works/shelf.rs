@@ -80,6 +80,18 @@ impl Shelf {
         Ok(Some(files))
     }
 
+    /// An assignment, and its length.
+    pub(super) fn find(&self, id: AssignmentId) -> io::Result<Option<(File, u64)>> {
+        match File::open(self.path(id)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => {
+                let file = file?;
+                let len = file.metadata()?.len();
+                Ok(Some((file, len)))
+            }
+        }
+    }
+
     /// Begins a making; what an earlier attempt left is removed.
     pub(super) fn begin(&self, key: Hash) -> io::Result<Draft<'_>> {
         let path = self.folder.join(MAKING).join(key.to_string());

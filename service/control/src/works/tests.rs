@@ -1,14 +1,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use bellwether_agent::content::Order;
-use bellwether_content::assignment::Trust;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, header};
+use bellwether_api::Code;
+use bellwether_content::assignment::{self, Trust};
 use bellwether_disk::scan::{self, Fingerprints, ScanPolicy};
 use bellwether_disk::stage::{Accepting, stage};
 use bellwether_disk::{Options, Site};
 use bellwether_wire::uplink::FailureKind;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tower::ServiceExt;
 
 use super::*;
+use crate::tests::enrolment::enrolled;
 use crate::tests::kit::{Bench, bench};
 
 /// A control server with a site that has two versions, and room for nodes.
@@ -305,16 +311,16 @@ async fn an_order_is_read_by_nodes_as_it_was_meant() {
             action,
             version,
         });
-        let order = Order::open(&bytes, &yard.trust()).unwrap();
-        assert_eq!((order.action, order.version), (action, version));
-        assert_eq!((&order.job, &*order.site.to_string()), (&job, "shop@media"));
-        assert_eq!((order.by.term, order.by.serial), (Term(3), Serial(5)));
+        let opened = assignment::open(&*bytes, &yard.trust(), None).unwrap();
+        let header = opened.header;
+        assert_eq!((header.action, header.target), (action, version));
+        assert_eq!(header.job, Some(job.clone()));
+        assert_eq!(header.site, Some("shop@media".parse().unwrap()));
+        assert_eq!((header.term, header.serial), (Term(3), Serial(5)));
+        assert_eq!((header.body_len, header.data_len), (0, 0));
         assert!(bytes.len() <= bellwether_wire::uplink::Order::LEN_MAX);
         let stranger = Trust::Keys(vec![SigningKey::from_seed([5; 32]).public()]);
-        assert_eq!(
-            Order::open(&bytes, &stranger).unwrap_err().kind,
-            FailureKind::Trust
-        );
+        assert!(assignment::open(&*bytes, &stranger, None).is_err());
     }
 }
 
@@ -325,4 +331,55 @@ async fn the_room_that_a_version_needs_is_that_of_its_files() {
     let needed: usize = TREES[1].iter().map(|(_, text)| long(text).len()).sum();
     let told = yard.works().content_len(yard.versions[1]).await.unwrap();
     assert_eq!(told, needed as u64);
+}
+
+/// CCM-04: leaders fetch what was made, from where they stopped.
+#[tokio::test]
+async fn a_node_fetches_an_assignment_whole_or_in_ranges_and_nobody_else_does() {
+    let yard = yard("{}").await;
+    let file = &yard.make(None).await[0];
+    let whole = fs::read(yard.path(file)).unwrap();
+    let peer = enrolled(&yard.bench, 1).await;
+    let path = format!("/v1/assignments/{}", file.id.0);
+    let fetch = async |method: &str, range: &str| -> (u16, HeaderMap, Bytes) {
+        let request = Request::builder()
+            .method(method)
+            .uri(&path)
+            .header(header::RANGE, range)
+            .extension(peer)
+            .body(Body::empty());
+        let router = yard.bench.router.clone();
+        let response = router.oneshot(request.unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), parts.headers, body)
+    };
+    let len = whole.len();
+    let (status, headers, body) = fetch("GET", "").await;
+    assert_eq!((status, &*body), (200, &*whole));
+    assert_eq!(headers[header::ACCEPT_RANGES], "bytes");
+    let (status, headers, body) = fetch("GET", "bytes=1000-").await;
+    assert_eq!((status, &*body), (206, &whole[1000..]));
+    assert_eq!(
+        headers[header::CONTENT_RANGE],
+        format!("bytes 1000-{}/{len}", len - 1)
+    );
+    let (status, headers, body) = fetch("HEAD", "").await;
+    assert_eq!((status, body.len()), (200, 0));
+    assert_eq!(headers[header::CONTENT_LENGTH], len.to_string());
+    let (status, headers, _) = fetch("GET", &format!("bytes={len}-")).await;
+    assert_eq!(status, 416);
+    assert_eq!(headers[header::CONTENT_RANGE], format!("bytes */{len}"));
+    let line = format!("GET {path}");
+    let refused = yard.bench.admin(&line, "").await.problem();
+    assert_eq!(refused.code, Code::Unauthenticated);
+    for (id, code) in [
+        (Hash([1; 32]).to_string(), Code::NotFound),
+        ("..%2F..%2Fvault.key".to_owned(), Code::Malformed),
+        (".made".to_owned(), Code::Malformed),
+    ] {
+        let line = format!("GET /v1/assignments/{id}");
+        let refused = yard.bench.node(peer, &line, "").await.problem();
+        assert_eq!(refused.code, code, "{id}");
+    }
 }
