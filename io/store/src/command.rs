@@ -182,7 +182,7 @@ impl fmt::Display for Actor {
 impl Command {
     /// Whether it says how nodes, segments, sites and groups are to be; what merely happens to them does not.
     pub(crate) const fn defines(&self) -> bool {
-        !matches!(self, Self::Observe(_))
+        !matches!(self, Self::Observe(_) | Self::KeepVersion { .. })
     }
 
     /// What is done, in a stable word; and to what.
