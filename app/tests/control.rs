@@ -281,3 +281,56 @@ fn a_node_comes_by_the_line_that_the_server_printed_whenever_it_is_killed_meanwh
     let mut agent = Agent::start(home, &server, None);
     assert_eq!(agent.0.wait().unwrap().code(), Some(4), "forbidden");
 }
+
+/// STAGE-01: content is put there by hand, or sent from afar; both are published.
+#[test]
+fn a_tree_is_planned_and_published_from_a_directory_and_from_the_server() {
+    let home = home();
+    let home = home.path();
+    let server = Server::start(home);
+    server.login(home);
+    fs::create_dir_all(home.join("tree/docs")).unwrap();
+    let large: Vec<u8> = (0..9 << 20).map(|n| (n % 251 * (n >> 16)) as u8).collect();
+    fs::write(home.join("tree/large"), &large).unwrap();
+    fs::write(home.join("tree/docs/page"), "one").unwrap();
+    fs::write(home.join("tree/docs/twin"), "one").unwrap();
+    fs::write(home.join("tree/empty"), "").unwrap();
+    let source = home.join("tree").display().to_string();
+    done(home, &format!("site create shop --source {source}"));
+    let nobody = refused(home, "publish shop tree", 5);
+    assert!(nobody["hint"].as_str().unwrap().contains("group create"));
+    done(home, "group create shops --site shop");
+    refused(home, "publish nowhere tree", 3);
+    refused(home, "publish shop no-such-tree", 3);
+
+    let line = "plan shop tree --detailed-exitcode --output json";
+    let planned = run(home, line);
+    assert_eq!(planned.status.code(), Some(9));
+    let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
+    let published = done(home, "publish shop tree");
+    let part = &published["parts"][0];
+    assert_eq!(part["version"], planned["parts"][0]["target"]);
+    assert_eq!(published["sent_contents"], 3);
+    assert_eq!(published["sent_bytes"], large.len() + 3);
+    assert_eq!(run(home, line).status.code(), Some(0));
+
+    // The server reads the same tree, and finds it the same.
+    let again = done(home, "publish shop");
+    assert_eq!(again["parts"][0]["changed"], false);
+    assert_eq!(again["parts"][0]["version"], part["version"]);
+    fs::write(home.join("tree/docs/page"), "two").unwrap();
+    let again = done(home, "publish shop");
+    assert_eq!(again["parts"][0]["changed"], true);
+    let sent = done(home, "publish shop tree");
+    assert_eq!(sent["sent_contents"], 0);
+
+    fs::remove_dir_all(home.join("tree")).unwrap();
+    refused(home, "publish shop", 5);
+    fs::create_dir(home.join("tree")).unwrap();
+    for line in ["publish shop", "publish shop tree"] {
+        let empty = refused(home, line, 2);
+        assert!(empty["hint"].as_str().unwrap().contains("--allow-empty"));
+    }
+    let empty = done(home, "publish shop tree --allow-empty");
+    assert_eq!(empty["parts"][0]["files"], 0);
+}

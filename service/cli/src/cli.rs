@@ -3,8 +3,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent::AgentCommand;
 use crate::content::ContentCommand;
 use crate::control::{
-    Audit, EventsCommand, GroupCommand, Login, NodeCommand, SegmentCommand, Server, SiteCommand,
-    TokenCommand,
+    Audit, EventsCommand, GroupCommand, Login, NodeCommand, Plan, Publish, SegmentCommand, Server,
+    SiteCommand, TokenCommand,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -83,6 +83,10 @@ pub(crate) enum Command {
     /// Define, list, show and forget groups of nodes.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Tell what publishing a tree would change, and for whom.
+    Plan(Plan),
+    /// Publish a tree as the next version of a site.
+    Publish(Publish),
     /// List and name segments.
     #[command(subcommand)]
     Segment(SegmentCommand),
@@ -116,6 +120,8 @@ impl Command {
             Self::Token(command) => command.run(output),
             Self::Site(command) => command.run(output),
             Self::Group(command) => command.run(output),
+            Self::Plan(plan) => plan.run(output),
+            Self::Publish(publish) => publish.run(output),
             Self::Segment(command) => command.run(output),
             Self::Node(command) => command.run(output),
             Self::Events(events) => events.run(output),

@@ -18,6 +18,7 @@ pub(crate) enum Exit {
     PartlyDone,
     TimedOut,
     RolledBack,
+    Changes,
     Malformed,
     Signature,
     WrongBase,
@@ -53,7 +54,7 @@ const fn line(exit: Exit, code: u8, name: &'static str, meaning: &'static str) -
 }
 
 /// Below 10: outcomes that every command may have. From 10: what is wrong with the content.
-pub(crate) const TABLE: [ExitLine; 21] = [
+pub(crate) const TABLE: [ExitLine; 22] = [
     line(Exit::Done, 0, "done", "done, or nothing was to do"),
     line(
         Exit::Failed,
@@ -97,6 +98,12 @@ pub(crate) const TABLE: [ExitLine; 21] = [
         8,
         "rolled-back",
         "failed and was rolled back",
+    ),
+    line(
+        Exit::Changes,
+        9,
+        "changes",
+        "a plan has changes, and `--detailed-exitcode` asked to be told so",
     ),
     line(
         Exit::Malformed,

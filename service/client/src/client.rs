@@ -4,14 +4,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_api::{Endpoint, Key, Problem};
+use bellwether_api::{Endpoint, Key, Octets, Problem};
 use bellwether_types::Hash;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper::header;
+use hyper::header::{self, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -106,6 +106,8 @@ pub enum CallError {
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longer than any wait that may be asked for.
 const ANSWER: Duration = Duration::from_secs(90);
+/// A tree is read, or made durable, before that is answered.
+const TAKEN: Duration = Duration::from_secs(1_800);
 const ANSWER_LEN_MAX: usize = 64 << 20;
 
 impl Client {
@@ -159,8 +161,30 @@ impl Client {
         query: &E::Query,
         body: &E::Body,
     ) -> Result<E::Reply, CallError> {
-        let request = self.request::<E>(key, query, body);
-        let answered = timeout(ANSWER, self.exchange(request)).await;
+        self.ask::<E>(self.request::<E>(key, query, body), ANSWER)
+            .await
+    }
+
+    /// Asks with a body that is no JSON.
+    pub async fn send<E: Endpoint<Body = Octets>>(
+        &self,
+        key: &E::Key,
+        query: &E::Query,
+        body: Bytes,
+    ) -> Result<E::Reply, CallError> {
+        let mut request = self.request::<E>(key, query, &Octets);
+        *request.body_mut() = Full::new(body);
+        let kind = HeaderValue::from_static("application/octet-stream");
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        self.ask::<E>(request, TAKEN).await
+    }
+
+    async fn ask<E: Endpoint>(
+        &self,
+        request: Request<Full<Bytes>>,
+        patience: Duration,
+    ) -> Result<E::Reply, CallError> {
+        let answered = timeout(patience, self.exchange(request)).await;
         let (status, bytes) = answered.map_err(|_| self.silent(None))??;
         let foreign = || CallError::Foreign {
             url: self.url.clone(),

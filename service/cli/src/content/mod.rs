@@ -19,6 +19,8 @@ mod verify;
 
 use clap::Subcommand;
 
+pub(crate) use tree::TreeArgs;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;

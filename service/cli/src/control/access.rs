@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bellwether_api::{Code, Endpoint};
 use bellwether_client::{CallError, Client, Credential};
@@ -24,7 +25,7 @@ pub(crate) struct Access {
 
 /// A control server to ask.
 pub(super) struct Remote {
-    client: Client,
+    pub(super) client: Arc<Client>,
     runtime: Runtime,
 }
 
@@ -46,7 +47,7 @@ impl Remote {
         let runtime = runtime.map_err(|error| Failure::new(Exit::of_io(&error), error))?;
         let credential = Credential::Token(context.token);
         Ok(Self {
-            client: Client::new(context.server, context.ca, credential)?,
+            client: Arc::new(Client::new(context.server, context.ca, credential)?),
             runtime,
         })
     }
@@ -61,6 +62,13 @@ impl Remote {
         Ok(self
             .runtime
             .block_on(self.client.call::<E>(key, query, body))?)
+    }
+}
+
+impl Remote {
+    /// Waits for whatever takes several requests.
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 }
 
