@@ -12,7 +12,7 @@ pub const SIGNATURE_LEN: usize = 64;
 /// An Ed25519 signature.
 pub type Signature = [u8; SIGNATURE_LEN];
 
-/// The secret half of a control server's signing key.
+/// The secret half of a signing key: a control server's, or a node's.
 #[derive(Debug)]
 pub struct SigningKey {
     seed: Secret,
@@ -30,6 +30,14 @@ pub struct KeyId(pub [u8; 8]);
 /// Bytes that debug output does not show.
 pub(crate) struct Secret(pub(crate) [u8; 32]);
 
+/// What stands before the seed in PKCS #8.
+const PKCS8_BEFORE: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+/// What stands before the key in the public key of a certificate.
+const SPKI_BEFORE: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
 const SECRET_LABEL: &str = "bellwether-signing-key";
 const PUBLIC_LABEL: &str = "bellwether-public-key";
 
@@ -62,6 +70,17 @@ impl SigningKey {
     pub fn to_text(&self) -> String {
         key_text::to_text(SECRET_LABEL, &self.seed.0)
     }
+
+    /// The key as TLS takes it: PKCS #8 in DER (RFC 8410). Only for its owner.
+    pub fn to_pkcs8(&self) -> Vec<u8> {
+        [PKCS8_BEFORE.as_slice(), &self.seed.0].concat()
+    }
+}
+
+impl Clone for SigningKey {
+    fn clone(&self) -> Self {
+        Self::from_seed(self.seed.0)
+    }
 }
 
 impl FromStr for SigningKey {
@@ -88,6 +107,12 @@ impl PublicKey {
     /// The key of these bytes; if they are none, no signature verifies.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The key of a certificate (its SubjectPublicKeyInfo in DER, RFC 8410); `None` if it is of another kind.
+    pub fn from_spki(spki: &[u8]) -> Option<Self> {
+        let key = spki.strip_prefix(&SPKI_BEFORE)?;
+        Some(Self(key.try_into().ok()?))
     }
 
     /// What people call this key.
@@ -152,6 +177,18 @@ mod tests {
             flipped[at] ^= 1;
             assert!(!key.public().verifies(b"message", &flipped), "{at}");
         }
+    }
+
+    #[test]
+    fn the_key_of_a_certificate_is_the_one_that_signs() {
+        let key = SigningKey::from_seed([7; 32]);
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key.to_pkcs8()).unwrap();
+        assert_eq!(pair.public_key().as_ref(), key.public().to_bytes());
+        let spki = [SPKI_BEFORE.as_slice(), &key.public().to_bytes()].concat();
+        assert_eq!(PublicKey::from_spki(&spki), Some(key.public()));
+        assert_eq!(PublicKey::from_spki(&spki[..43]), None);
+        assert_eq!(PublicKey::from_spki(&spki[1..]), None);
+        assert_eq!(PublicKey::from_spki(b""), None);
     }
 
     #[test]

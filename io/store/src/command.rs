@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use bellwether_fleet::{Group, Labels, Site};
-use bellwether_types::{Hash, Name, NodeId, SitePart, VersionId};
+use bellwether_types::{Name, NodeId, SitePart, VersionId};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
@@ -124,8 +124,8 @@ pub enum Command {
     Renew {
         /// Which.
         node: NodeId,
-        /// The hash of its public key from now on.
-        key: Hash,
+        /// Its Ed25519 public key from now on.
+        key: [u8; 32],
         /// The certificate.
         certificate: Certificate,
     },

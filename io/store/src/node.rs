@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::applying::{Applying, Effect, Halt};
 use crate::outcome::{Refused, StoreError};
-use crate::row::{json, parsed, to_json};
+use crate::row::{bytes, json, parsed, to_json};
 use crate::segment::{self, NewKey};
 use crate::store::Store;
 use crate::token;
@@ -26,6 +26,8 @@ pub struct Node {
     pub addresses: Vec<String>,
     /// What operators labelled it with.
     pub labels: Labels,
+    /// Its Ed25519 public key: that of its certificate, which also signs for what it serves.
+    pub key: [u8; 32],
     /// When it enrolled first, in milliseconds since 1970.
     pub enrolled_ms: i64,
     /// When its last certificate ends.
@@ -52,8 +54,8 @@ pub struct Enrolment {
     pub subnet: Option<String>,
     /// The key of the segment, if it is made.
     pub segment_key: NewKey,
-    /// The hash of its public key: the same node has the same key.
-    pub key: Hash,
+    /// Its Ed25519 public key: the same node has the same key.
+    pub key: [u8; 32],
     /// Its certificate.
     pub certificate: Certificate,
 }
@@ -93,7 +95,7 @@ pub(crate) async fn enrol(applying: &mut Applying<'_>, enrolment: &Enrolment) ->
         .await?;
     match known {
         // It did not hear that it was taken in, or lost what it heard. It stays where it was put.
-        Some(row) if row.try_get::<&[u8], _>("key")? == enrolment.key.0 => {
+        Some(row) if row.try_get::<&[u8], _>("key")? == enrolment.key => {
             sqlx::query("UPDATE nodes SET name = $2, addresses = $3 WHERE id = $1")
                 .bind(&id)
                 .bind(enrolment.name.as_str())
@@ -115,7 +117,7 @@ pub(crate) async fn enrol(applying: &mut Applying<'_>, enrolment: &Enrolment) ->
             .bind(enrolment.name.as_str())
             .bind(segment.as_str())
             .bind(to_json(&enrolment.addresses))
-            .bind(enrolment.key.0.as_slice())
+            .bind(enrolment.key.as_slice())
             .bind(applying.at_ms)
             .execute(&mut *applying.db)
             .await?;
@@ -150,14 +152,14 @@ async fn place(
 pub(crate) async fn renew(
     applying: &mut Applying<'_>,
     node: NodeId,
-    key: &Hash,
+    key: &[u8; 32],
     certificate: &Certificate,
 ) -> Effect {
     segment_of(applying, node).await?;
     let id = node.to_string();
     sqlx::query("UPDATE nodes SET key = $2 WHERE id = $1")
         .bind(&id)
-        .bind(key.0.as_slice())
+        .bind(key.as_slice())
         .execute(&mut *applying.db)
         .await?;
     certify(applying, &id, certificate).await
@@ -272,6 +274,7 @@ fn read(row: &SqliteRow) -> Result<Node, StoreError> {
         segment: parsed(row, "segment")?,
         addresses: json(row, "addresses")?,
         labels: json(row, "labels")?,
+        key: bytes(row, "key")?,
         enrolled_ms: row.try_get("enrolled_ms")?,
         certificate_ends_ms: row.try_get("ends_ms")?,
         seen_ms: row.try_get("seen_ms")?,

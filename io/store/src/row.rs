@@ -44,6 +44,15 @@ pub(crate) fn number(row: &SqliteRow, column: &'static str) -> Result<u64, Store
     u64::try_from(number).map_err(|fault| damaged(column, &fault))
 }
 
+/// Reads a column of so many bytes.
+pub(crate) fn bytes<const LEN: usize>(
+    row: &SqliteRow,
+    column: &'static str,
+) -> Result<[u8; LEN], StoreError> {
+    let bytes: &[u8] = row.try_get(column)?;
+    bytes.try_into().map_err(|fault| damaged(column, &fault))
+}
+
 /// A value for a column of JSON.
 pub(crate) fn to_json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("what is kept has text keys and finite numbers")

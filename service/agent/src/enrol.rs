@@ -10,12 +10,13 @@ use bellwether_api::{Certified, Code, EnrolRequest, NoQuery, NodeSettings, Renew
 use bellwether_client::{CallError, Client, Credential, Identity, ServerUrl};
 use bellwether_net::{Interface, InterfaceChoice, InterfaceError};
 use bellwether_types::{Hash, Name};
+use bellwether_wire::SigningKey;
 use bellwether_wire::control::SegmentKey;
 use rcgen::{CertificateParams, KeyPair};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use crate::folder::{Folder, FolderError, Kept};
+use crate::folder::{Folder, FolderError, Kept, random_bytes};
 
 /// The control server that a node belongs to.
 #[derive(Clone)]
@@ -44,7 +45,7 @@ pub struct Enrolled {
     /// The segment's key.
     pub key: SegmentKey,
     server: ControlServer,
-    own: KeyPair,
+    own: SigningKey,
     kept: Membership,
 }
 
@@ -201,7 +202,7 @@ async fn come(
     folder: &Folder,
     server: &ControlServer,
     newcomer: &Newcomer,
-    own: &KeyPair,
+    own: &SigningKey,
 ) -> Result<Membership, EnrolError> {
     let token = server
         .token
@@ -224,7 +225,7 @@ const ADDRESSES_MAX: usize = 16;
 
 async fn ask(
     server: &ControlServer,
-    own: &KeyPair,
+    own: &SigningKey,
     known: &Membership,
 ) -> Result<NodeSettings, CallError> {
     client(server, own, known)?
@@ -234,7 +235,7 @@ async fn ask(
 
 async fn renew(
     server: &ControlServer,
-    own: &KeyPair,
+    own: &SigningKey,
     known: &Membership,
 ) -> Result<Membership, EnrolError> {
     let request = RenewRequest {
@@ -255,29 +256,45 @@ fn membership(server: &ControlServer, certified: Certified) -> Membership {
     }
 }
 
-fn client(server: &ControlServer, own: &KeyPair, known: &Membership) -> Result<Client, CallError> {
-    let identity = Identity {
-        certificate: known.certificate.clone(),
-        key: own.serialize_pem(),
-    };
+fn client(
+    server: &ControlServer,
+    own: &SigningKey,
+    known: &Membership,
+) -> Result<Client, CallError> {
+    let identity = identity(own, known).map_err(|fault| CallError::Identity(fault.into()))?;
     Client::new(server.url.clone(), server.ca, Credential::Node(identity))
 }
 
-/// A request for a certificate, which says nothing but the key.
-fn request(own: &KeyPair) -> Result<String, rcgen::Error> {
-    CertificateParams::default().serialize_request(own)?.pem()
+/// What the node shows of itself.
+fn identity(own: &SigningKey, known: &Membership) -> Result<Identity, rcgen::Error> {
+    Ok(Identity {
+        certificate: known.certificate.clone(),
+        key: pair(own)?.serialize_pem(),
+    })
 }
 
-/// The node's key, which is made once.
-fn key(folder: &Folder) -> Result<KeyPair, EnrolError> {
+/// A request for a certificate, which says nothing but the key.
+fn request(own: &SigningKey) -> Result<String, rcgen::Error> {
+    CertificateParams::default()
+        .serialize_request(&pair(own)?)?
+        .pem()
+}
+
+/// The node's key, which is made once: with it the node shows who it is, and signs for what it serves.
+fn key(folder: &Folder) -> Result<SigningKey, FolderError> {
     match folder.read(Kept::Key)? {
-        Some(pem) => Ok(KeyPair::from_pem(&pem)?),
+        Some(line) => line.parse().map_err(|_| folder.damaged(Kept::Key)),
         None => {
-            let key = KeyPair::generate()?;
-            folder.replace(Kept::Key, &key.serialize_pem())?;
+            let key = SigningKey::from_seed(random_bytes());
+            folder.replace(Kept::Key, &format!("{}\n", key.to_text()))?;
             Ok(key)
         }
     }
+}
+
+/// The same key for certificates.
+fn pair(own: &SigningKey) -> Result<KeyPair, rcgen::Error> {
+    KeyPair::try_from(own.to_pkcs8())
 }
 
 fn read(folder: &Folder) -> Result<Option<Membership>, FolderError> {

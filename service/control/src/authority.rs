@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bellwether_types::{Hash, NodeId};
+use bellwether_wire::PublicKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
@@ -142,9 +143,9 @@ impl Request {
         CertificateSigningRequestParams::from_pem(pem).map(|request| Self { request })
     }
 
-    /// Tells the key from others.
-    pub(crate) fn key(&self) -> Hash {
-        Hash::of(&self.request.public_key.subject_public_key_info())
+    /// The key: that of the certificate, which the node also signs with. `None` if it is not Ed25519.
+    pub(crate) fn key(&self) -> Option<PublicKey> {
+        PublicKey::from_spki(&self.request.public_key.subject_public_key_info())
     }
 }
 

@@ -219,7 +219,7 @@ async fn the_certificates_of_a_node_count_until_it_is_put_out() {
         fresh
             .propose(Command::Renew {
                 node: node(1),
-                key: Hash([1; 32]),
+                key: [1; 32],
                 certificate,
             })
             .await
@@ -238,7 +238,7 @@ async fn the_certificates_of_a_node_count_until_it_is_put_out() {
     assert_eq!((holder(2).await, holder(3).await), (None, None));
     let gone = Command::Renew {
         node: node(1),
-        key: Hash([1; 32]),
+        key: [1; 32],
         certificate: certificate(4, 70_000),
     };
     assert!(matches!(

@@ -113,7 +113,7 @@ pub(crate) fn enrol(byte: u8, token: &str, subnet: Option<&str>, secret: u8) -> 
         segment: name("net-10.0.0.0-24"),
         subnet: subnet.map(ToOwned::to_owned),
         segment_key: key(byte),
-        key: Hash([secret; 32]),
+        key: [secret; 32],
         certificate: certificate(byte, 50_000),
     }
 }

@@ -62,7 +62,7 @@ fn command() -> impl Strategy<Value = Command> {
             ))),
         (few.clone(), 0..9u8).prop_map(|(n, byte)| Command::Renew {
             node: node(n),
-            key: Hash([byte; 32]),
+            key: [byte; 32],
             certificate: certificate(byte, byte.into()),
         }),
         (few.clone(), few.clone()).prop_map(|(n, label)| Command::LabelNode {

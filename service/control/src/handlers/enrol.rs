@@ -7,8 +7,8 @@ use bellwether_api::{
 use bellwether_fleet::Role;
 use bellwether_store::{Certificate, Command, Enrolment, KeyPlace, NewKey};
 use bellwether_types::{Name, NodeId};
-use bellwether_wire::ContentKey;
 use bellwether_wire::control::SegmentKey;
+use bellwether_wire::{ContentKey, PublicKey};
 use time::OffsetDateTime;
 
 use crate::authority::{Issued, Request, fingerprint};
@@ -47,13 +47,13 @@ pub(crate) async fn enrol(call: Call<Enrol>) -> Result<Certified, Problem> {
         asked.addresses.iter().map(|text| text.parse()).collect();
     let addresses = addresses.map_err(|fault| Problem::new(Code::Invalid, fault.to_string()))?;
     let first = addresses.first();
-    let request = read(&asked.request)?;
+    let (request, key) = read(&asked.request)?;
     let issued = issue(server, asked.node, &request)?;
-    let key = SegmentKey::from_bytes(random());
-    let id = key.id().to_string();
+    let segment_key = SegmentKey::from_bytes(random());
+    let id = segment_key.id().to_string();
     let sealed = server
         .vault
-        .seal(&vault::segment_key(&id), key.to_text().as_bytes());
+        .seal(&vault::segment_key(&id), segment_key.to_text().as_bytes());
     let enrolment = Enrolment {
         node: asked.node,
         name: asked.name.clone(),
@@ -62,7 +62,7 @@ pub(crate) async fn enrol(call: Call<Enrol>) -> Result<Certified, Problem> {
         segment: first.map_or_else(|| asked.name.clone(), NodeAddress::segment),
         subnet: first.map(NodeAddress::subnet),
         segment_key: NewKey { id, sealed },
-        key: request.key(),
+        key: key.to_bytes(),
         certificate: certificate(&issued),
     };
     server
@@ -74,11 +74,11 @@ pub(crate) async fn enrol(call: Call<Enrol>) -> Result<Certified, Problem> {
 /// Replaces the certificate of a node.
 pub(crate) async fn renew(call: Call<Renew>) -> Result<Certified, Problem> {
     let node = node(&call.caller)?;
-    let request = read(&call.body.request)?;
+    let (request, key) = read(&call.body.request)?;
     let issued = issue(&call.server, node, &request)?;
     let command = Command::Renew {
         node,
-        key: request.key(),
+        key: key.to_bytes(),
         certificate: certificate(&issued),
     };
     call.server.propose(call.actor(), command).await?;
@@ -208,13 +208,13 @@ fn node(caller: &Caller) -> Result<NodeId, Problem> {
     }
 }
 
-fn read(request: &str) -> Result<Request, Problem> {
-    Request::read(request).map_err(|fault| {
-        Problem::new(
-            Code::Invalid,
-            format!("the request for a certificate is none: {fault}"),
-        )
-    })
+fn read(request: &str) -> Result<(Request, PublicKey), Problem> {
+    let invalid = |fault: String| Problem::new(Code::Invalid, fault);
+    let request = Request::read(request)
+        .map_err(|fault| invalid(format!("the request for a certificate is none: {fault}")))?;
+    let key = request.key();
+    let key = key.ok_or_else(|| invalid("the key of a node is an Ed25519 key".to_owned()))?;
+    Ok((request, key))
 }
 
 fn issue(server: &Server, node: NodeId, request: &Request) -> Result<Issued, Problem> {

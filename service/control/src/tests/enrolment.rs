@@ -2,7 +2,7 @@ use bellwether_api::{Certified, Code, NodeSettings};
 use bellwether_types::NodeId;
 use bellwether_wire::ContentKey;
 use bellwether_wire::control::SegmentKey;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
@@ -22,7 +22,7 @@ impl Newcomer {
     pub(super) fn new(byte: u8, address: &'static str) -> Self {
         Self {
             id: NodeId::from_bytes([byte; 16]),
-            key: KeyPair::generate().unwrap(),
+            key: KeyPair::generate_for(&PKCS_ED25519).unwrap(),
             address,
         }
     }
@@ -172,6 +172,12 @@ async fn only_a_join_token_and_a_true_request_admit_a_node() {
         .ask(&bench.join, "POST /v1/enrol", &body.to_string())
         .await;
     assert_eq!(forged.problem().code, Code::Invalid);
+    let other_kind = Newcomer {
+        key: KeyPair::generate().unwrap(),
+        ..Newcomer::new(1, "10.0.0.1/24")
+    };
+    let refused = other_kind.come(&bench, &bench.join).await;
+    assert_eq!(refused.problem().code, Code::Invalid);
     certified(&one.come(&bench, &bench.join).await);
     let thief = Newcomer::new(1, "10.0.0.9/24")
         .come(&bench, &bench.join)
