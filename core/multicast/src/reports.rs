@@ -422,6 +422,11 @@ impl Reporter {
     fn keep(&mut self, report: JobReport) -> u64 {
         let is_other = |known: &JobReport| known.job != report.job || known.order != report.order;
         self.results.retain(|(_, known)| is_other(known));
+        if matches!(report.outcome, Outcome::Aborted | Outcome::Removed) {
+            // What was staged is not there any more.
+            self.results
+                .retain(|(_, known)| known.job != report.job || known.order.is_some());
+        }
         if let Some(order) = report.order {
             self.orders.retain(|known| *known != order);
         }

@@ -398,6 +398,35 @@ fn a_member_asked_for_a_report_it_does_not_remember_looks_for_it() {
     assert_eq!(out.drain().collect::<Vec<_>>(), [Answer::Recall(job())]);
 }
 
+/// What was staged for a job that was called off is not reported again.
+#[test]
+fn a_job_that_was_called_off_is_not_reported_as_staged() {
+    let mut reporter = Reporter::new(node(1), SECOND, Random::new(1));
+    let mut out = Outbox::new();
+    let called_off = JobReport {
+        outcome: Outcome::Aborted,
+        ..obeyed(AssignmentId::of(b"abort"))
+    };
+    for report in [report(staged()), called_off] {
+        let done = Event::Done {
+            report,
+            leader: None,
+            members: 1,
+        };
+        reporter.handle(Time::ZERO, done, &mut out);
+    }
+    let request = ReportRequest {
+        job: job(),
+        attempt: 1,
+        spread_ms: 0,
+        listed: Listed::Reported,
+        nodes: Vec::new(),
+    };
+    let from = node(9);
+    reporter.handle(Time::ZERO, Event::Request { from, request }, &mut out);
+    assert_eq!(out.drain().collect::<Vec<_>>(), [Answer::Recall(job())]);
+}
+
 /// Strangers, other assignments and repetitions change nothing.
 #[test]
 fn only_members_reports_of_this_assignment_count() {

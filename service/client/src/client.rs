@@ -8,10 +8,11 @@ use bellwether_api::{Endpoint, Key, Octets, Problem};
 use bellwether_types::Hash;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::header::{self, HeaderValue};
+use hyper::http::request::Builder;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::address::ServerUrl;
 use crate::pinned::Pinned;
@@ -32,6 +34,9 @@ pub struct Client {
     token: Option<String>,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
+
+/// A connection on which TLS is agreed.
+type Stream = TokioIo<TlsStream<TcpStream>>;
 
 /// Whoever asks.
 #[derive(Clone)]
@@ -219,16 +224,7 @@ impl Client {
             path.push('?');
             path.push_str(&query);
         }
-        let mut request = Request::builder()
-            .method(E::METHOD.as_str())
-            .uri(format!("{}{path}", self.url))
-            .header(
-                header::USER_AGENT,
-                concat!("bellwether/", env!("CARGO_PKG_VERSION")),
-            );
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
+        let mut request = self.begin(E::METHOD.as_str(), &path);
         let body = match TypeId::of::<E::Body>() == TypeId::of::<()>() {
             true => Bytes::new(),
             false => {
@@ -243,12 +239,29 @@ impl Client {
             .expect("paths are ours, keys need no escapes")
     }
 
+    /// A request before its body.
+    pub(crate) fn begin(&self, method: &str, path: &str) -> Builder {
+        let agent = concat!("bellwether/", env!("CARGO_PKG_VERSION"));
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header(header::USER_AGENT, agent);
+        match &self.token {
+            Some(token) => request.header(header::AUTHORIZATION, format!("Bearer {token}")),
+            None => request,
+        }
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(u16, Bytes), CallError> {
         let mut sender = self.connected().await?;
-        let response: hyper::Response<Incoming> = sender
-            .send_request(request)
-            .await
-            .map_err(|fault| self.silent(Some(fault)))?;
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|fault| self.silent(Some(fault)))?;
+        let status = response.status().as_u16();
+        Ok((status, self.whole(response).await?))
+    }
+
+    /// The body of an answer, all of it.
+    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, CallError> {
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), ANSWER_LEN_MAX)
             .collect()
@@ -260,15 +273,40 @@ impl Client {
                 status,
             },
         })?;
-        Ok((status, body.to_bytes()))
+        Ok(body.to_bytes())
+    }
+
+    /// What an answer with a status that is none of success says.
+    pub(crate) async fn refused(&self, response: Response<Incoming>) -> CallError {
+        let status = response.status().as_u16();
+        match self.whole(response).await {
+            Err(error) => error,
+            Ok(bytes) => match serde_json::from_slice::<Problem>(&bytes) {
+                Ok(problem) => problem.into(),
+                Err(_) => CallError::Foreign {
+                    url: self.url.clone(),
+                    status,
+                },
+            },
+        }
     }
 
     /// The connection there is, or another.
-    async fn connected(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
+    pub(crate) async fn connected(&self) -> Result<SendRequest<Full<Bytes>>, CallError> {
         let mut connection = self.connection.lock().await;
         if let Some(sender) = connection.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
+        let shaken = http2::handshake(TokioExecutor::new(), self.dial().await?).await;
+        let (sender, driven) = shaken.map_err(|fault| self.silent(Some(fault)))?;
+        // How it ended shows in the requests that it carried.
+        tokio::spawn(async move { drop(driven.await) });
+        *connection = Some(sender.clone());
+        Ok(sender)
+    }
+
+    /// Another connection, before any request.
+    pub(crate) async fn dial(&self) -> Result<Stream, CallError> {
         let unreachable = |source| CallError::Unreachable {
             url: self.url.clone(),
             source,
@@ -291,15 +329,10 @@ impl Client {
                 },
                 _ => unreachable(source),
             })?;
-        let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-        let (sender, driven) = shaken.map_err(|fault| self.silent(Some(fault)))?;
-        // How it ended shows in the requests that it carried.
-        tokio::spawn(async move { drop(driven.await) });
-        *connection = Some(sender.clone());
-        Ok(sender)
+        Ok(TokioIo::new(stream))
     }
 
-    fn silent(&self, source: Option<hyper::Error>) -> CallError {
+    pub(crate) fn silent(&self, source: Option<hyper::Error>) -> CallError {
         CallError::Silent {
             url: self.url.clone(),
             source,

@@ -6,7 +6,11 @@
 
 mod address;
 mod client;
+mod fetch;
 mod pinned;
+mod uplink;
 
 pub use address::{ParseServerUrlError, ServerUrl};
 pub use client::{CallError, Client, Credential, Identity};
+pub use fetch::Download;
+pub use uplink::{Lost, Uplink, UplinkSender, UplinkStream};
