@@ -3,17 +3,20 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bellwether_api::routes::{Enrol, Renew, ShowSettings};
 use bellwether_api::{Certified, Code, EnrolRequest, NoQuery, NodeSettings, RenewRequest};
 use bellwether_client::{CallError, Client, Credential, Identity, ServerUrl};
+use bellwether_content::assignment::Trust;
 use bellwether_net::{Interface, InterfaceChoice, InterfaceError};
 use bellwether_types::{Hash, Name};
-use bellwether_wire::SigningKey;
 use bellwether_wire::control::SegmentKey;
+use bellwether_wire::{ParseKeyError, SigningKey};
 use rcgen::{CertificateParams, KeyPair};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::folder::{Folder, FolderError, Kept, random_bytes};
@@ -78,6 +81,15 @@ pub enum EnrolError {
     Runtime(#[source] std::io::Error),
 }
 
+/// How a node stands with its control server: what it was told last, and how it speaks with it.
+pub(crate) struct Standing {
+    pub(crate) url: ServerUrl,
+    /// The fingerprint of its authority.
+    pub(crate) ca: Hash,
+    pub(crate) identity: Identity,
+    pub(crate) settings: NodeSettings,
+}
+
 /// What is kept, as it is written.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Membership {
@@ -88,6 +100,8 @@ struct Membership {
 }
 
 const ANY: NoQuery = NoQuery {};
+/// News of the control server that come within this are asked for once.
+const TOGETHER: Duration = Duration::from_millis(20);
 /// How often a node asks whether anything has changed, and looks at its certificate.
 const INTERVAL: Duration = Duration::from_secs(3_600);
 /// A certificate is replaced when so little of it is left: a third.
@@ -138,19 +152,48 @@ pub fn enrol(
 }
 
 impl Enrolled {
-    /// Replaces the certificate before it ends, for as long as the node runs.
-    pub(crate) async fn renew_often(self, folder: Folder) {
-        let Self {
-            server,
-            own,
-            mut kept,
-            ..
-        } = self;
+    /// The node's key.
+    pub(crate) const fn own(&self) -> &SigningKey {
+        &self.own
+    }
+
+    /// Who may have signed assignments.
+    pub(crate) fn trust(&self) -> Result<Trust, EnrolError> {
+        let key = self.kept.settings.signing_key.parse();
+        let key = key.map_err(|fault: ParseKeyError| EnrolError::Settings(fault.to_string()))?;
+        Ok(Trust::Keys(vec![key]))
+    }
+
+    /// How the node stands with its control server.
+    pub(crate) fn standing(&self) -> Result<Standing, EnrolError> {
+        Ok(Standing {
+            url: self.server.url.clone(),
+            ca: self.server.ca,
+            identity: identity(&self.own, &self.kept)?,
+            settings: self.kept.settings.clone(),
+        })
+    }
+
+    /// Replaces the certificate before it ends, and asks whether anything has changed, often and whenever `refresh` says
+    /// so, for as long as the node runs.
+    pub(crate) async fn renew_often(
+        mut self,
+        folder: Folder,
+        refresh: Arc<Notify>,
+        standing: watch::Sender<Arc<Standing>>,
+    ) {
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                // What is said to have changed within a moment is asked for once.
+                () = refresh.notified() => tokio::time::sleep(TOGETHER).await,
+            }
+            let Self {
+                server, own, kept, ..
+            } = &self;
             let renewed = match kept.ends_ms - now_ms() < LEFT_MS {
-                true => renew(&server, &own, &kept).await,
-                false => ask(&server, &own, &kept)
+                true => renew(server, own, kept).await,
+                false => ask(server, own, kept)
                     .await
                     .map(|settings| Membership {
                         settings,
@@ -162,16 +205,28 @@ impl Enrolled {
                 Err(error) => {
                     warn!(server = %server.url, %error, "the control server was not reached");
                 }
-                Ok(renewed) if renewed == kept => {}
+                Ok(renewed) if renewed == *kept => {}
                 Ok(renewed) => match write(&folder, &renewed) {
                     Err(error) => warn!(%error, "what the control server says cannot be kept"),
                     Ok(()) => {
                         info!(
                             settings = renewed.settings.number,
                             certificate_ends_ms = renewed.ends_ms,
-                            "the control server told something new: it counts from the next start on"
+                            "the control server told something new"
                         );
-                        kept = renewed;
+                        if renewed.settings.segment != self.segment {
+                            warn!(
+                                segment = %renewed.settings.segment,
+                                "this node belongs to another segment from its next start on"
+                            );
+                        }
+                        self.kept = renewed;
+                        match self.standing() {
+                            Ok(new) => drop(standing.send(Arc::new(new))),
+                            Err(error) => {
+                                warn!(%error, "what the control server says cannot be used")
+                            }
+                        }
                     }
                 },
             }
@@ -183,6 +238,15 @@ impl Enrolled {
 impl fmt::Debug for ControlServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ControlServer")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Not the keys.
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standing")
             .field("url", &self.url)
             .finish_non_exhaustive()
     }

@@ -12,6 +12,7 @@ mod desk;
 mod enrol;
 mod folder;
 mod http;
+mod jobs;
 mod log;
 mod measure;
 mod metrics;
@@ -22,6 +23,7 @@ mod settings;
 mod status;
 mod story;
 mod transfers;
+mod uplink;
 
 pub use admin::{Answer, AskError, Request, ask};
 pub use enrol::{ControlServer, EnrolError, Enrolled, Newcomer, enrol};

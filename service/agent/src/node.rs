@@ -11,18 +11,32 @@ use bellwether_net::{Channel, Destination, Event, Everyone, NetworkChange, Role,
 use bellwether_segment::{self as segment, Input, Output, Segment};
 use bellwether_transfer::{self as transfer, Told};
 use bellwether_types::Time;
-use bellwether_wire::control::{FormatRange, Formats, Resources, Sender};
+use bellwether_wire::control::{FormatRange, Formats, Holding, Resources, Sender};
+use bellwether_wire::transfer::TransferMessage;
+use bellwether_wire::uplink::Report;
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
 use crate::admin::{Reply, Request};
 use crate::folder::{Folder, FolderError, Kept};
+use crate::jobs::{self, Jobs, Wish};
 use crate::measure::Sample;
 use crate::record::{Days, Record, memory_to_text};
 use crate::settings::Settings;
 use crate::status::{self, Multicast, NodeStatus, StateVersion, Status};
 use crate::story::Story;
 use crate::transfers::{self, Transfers};
+
+const ONE: FormatRange = FormatRange {
+    lowest: 1,
+    highest: 1,
+};
+/// What this release can read.
+pub(crate) const FORMATS: Formats = Formats {
+    control: ONE,
+    frame: ONE,
+    assignment: ONE,
+};
 
 /// What the machine's loop is told by other parts of the process.
 #[derive(Debug)]
@@ -35,6 +49,8 @@ pub(crate) enum Order {
     Leave,
     /// Transfers have something to say.
     Transfers(Told),
+    /// This node's part in jobs wants something.
+    Jobs(Wish),
 }
 
 /// Why the node cannot go on.
@@ -77,6 +93,11 @@ pub(crate) struct Node {
     leads: bool,
     control: Option<SocketAddr>,
     transfers: Transfers,
+    jobs: Option<Jobs>,
+    /// What is live here.
+    holdings: Vec<Holding>,
+    /// How it stands with its control server, for people.
+    control_server: Option<String>,
     multicast: Multicast,
     interface_up: bool,
     step_down: Option<oneshot::Sender<Reply>>,
@@ -92,6 +113,7 @@ impl Node {
         record: Record,
         signals: Arc<Signals>,
         transfers: Transfers,
+        jobs: Option<Jobs>,
     ) -> Self {
         let multicast = match settings.is_unicast() {
             true => Multicast::Unused,
@@ -112,6 +134,9 @@ impl Node {
             leads: false,
             control: None,
             transfers,
+            jobs,
+            holdings: Vec::new(),
+            control_server: None,
             multicast,
             interface_up: true,
             step_down: None,
@@ -166,27 +191,19 @@ impl Node {
         self.explanation = Some(explanation);
         self.interface_up = sample.interface_up;
         self.sample = Some(sample);
-        let one = FormatRange {
-            lowest: 1,
-            highest: 1,
-        };
         Some(Measured {
             address: sample.address?,
             location: self.settings.location.clone(),
             candidate: true,
             priority,
             busy: false,
-            formats: Formats {
-                control: one,
-                frame: one,
-                assignment: one,
-            },
+            formats: FORMATS,
             resources: Resources {
                 disk_free_bytes: sample.storage_free_bytes,
                 cpu_millicores: sample.processors_free_milli,
                 connections: sample.connections,
             },
-            holdings: Vec::new(),
+            holdings: self.holdings.clone(),
             data_port: Some(self.transfers.data_port()),
         })
     }
@@ -285,6 +302,7 @@ impl Node {
             }),
             multicast: self.multicast,
             interface_up: self.interface_up,
+            control_server: self.control_server.clone(),
             counters: self.story.metrics.counters(self.network),
         }
     }
@@ -308,6 +326,36 @@ impl Node {
             }
             segment::Event::Membership(membership::Event::Left) => self.signals.left.notify_one(),
             _ => {}
+        }
+    }
+
+    /// What the node's part in jobs wants of the machine.
+    fn wished(&mut self, wish: Wish, machine: &Segment) -> Option<Input> {
+        match wish {
+            Wish::Say { to, message } => Some(Input::Transfer { to, message }),
+            Wish::Numbers(numbers) => Some(Input::Numbers(numbers)),
+            Wish::Holds(holdings) if self.holdings == holdings => None,
+            Wish::Holds(holdings) => {
+                self.holdings = holdings;
+                let sample = self.sample?;
+                self.measured(sample, machine).map(Input::Measured)
+            }
+            Wish::TellSegment => {
+                if let Some(report) = machine.membership().cluster_report() {
+                    self.tell_jobs(jobs::Event::Segment(Report::Cluster(report)));
+                }
+                None
+            }
+            Wish::Control(control) => {
+                self.control_server = Some(control);
+                None
+            }
+        }
+    }
+
+    fn tell_jobs(&self, event: jobs::Event) {
+        if let Some(jobs) = &self.jobs {
+            jobs.tell(event);
         }
     }
 
@@ -342,7 +390,12 @@ impl Role for Node {
     type Error = NodeError;
 
     fn input(&mut self, event: Event<Order>, machine: &Segment) -> Option<Input> {
-        self.transfers.follow(machine);
+        if self.transfers.follow(machine) {
+            let members = machine.membership().members();
+            self.tell_jobs(jobs::Event::Members(
+                members.map(|(node, _)| node).collect(),
+            ));
+        }
         match event {
             Event::Datagram(datagram) => Some(Input::Datagram {
                 via: match datagram.via {
@@ -370,7 +423,8 @@ impl Role for Node {
             }
             Event::Order(Order::Asked(request, tell)) => self.asked(request, tell, machine),
             Event::Order(Order::Leave) => Some(Input::Leave),
-            Event::Order(Order::Transfers(told)) => transfers::told(told),
+            Event::Order(Order::Transfers(told)) => transfers::told(told, self.jobs.as_ref()),
+            Event::Order(Order::Jobs(wish)) => self.wished(wish, machine),
         }
     }
 
@@ -390,7 +444,21 @@ impl Role for Node {
                 info!(%channel, "this node belongs to group {group}");
             }
             Output::Quit { group } => info!("this node belongs to group {group} no longer"),
-            Output::Reign(reign) => self.transfers.order(transfer::Order::Reign(reign)),
+            Output::Reign(reign) => {
+                self.transfers.order(transfer::Order::Reign(reign));
+                self.tell_jobs(jobs::Event::Reign(reign));
+            }
+            Output::Transfer { from, message, .. }
+                if matches!(
+                    *message,
+                    TransferMessage::Report(_)
+                        | TransferMessage::Request(_)
+                        | TransferMessage::Order(_)
+                ) =>
+            {
+                let message = *message;
+                self.tell_jobs(jobs::Event::Message { from, message });
+            }
             Output::Transfer {
                 from,
                 alone,
@@ -400,8 +468,15 @@ impl Role for Node {
                 alone,
                 message,
             }),
-            // Nobody to tell it to yet; `reported` is in the log.
-            Output::Report(_) | Output::Heartbeat { .. } => {}
+            Output::Report(report) => self.tell_jobs(jobs::Event::Segment(report)),
+            Output::Heartbeat { numbers, sent_us } => {
+                let came = now();
+                self.tell_jobs(jobs::Event::Heartbeat {
+                    came,
+                    sent_us,
+                    numbers,
+                });
+            }
             Output::Told(event) => self.tell(&event),
         }
         self.network = channel.counters();

@@ -3,6 +3,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_content::assignment::Trust;
 use bellwether_election::Memory;
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_net::{Channel, OpenError, Role, drive, now};
@@ -10,11 +11,12 @@ use bellwether_segment::{Input, Segment};
 use bellwether_transfer::TransferError;
 use bellwether_wire::control::{KeyRing, SegmentKey, Sender};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::enrol::{ControlServer, EnrolError, Enrolled, Newcomer, enrol};
 use crate::folder::{Folder, FolderError, Kept, random_bytes};
+use crate::jobs::{Jobs, JobsSettings};
 use crate::measure::{self, Sampler};
 use crate::node::{Node, NodeError, Order, Signals, from_hex};
 use crate::record::{Record, parse_memory};
@@ -137,16 +139,43 @@ async fn live(
     );
     let random = Random::new(u64::from_ne_bytes(random_bytes()));
     let (orders, mut ordered) = mpsc::channel(ORDERS_MAX);
-    let transfers = Transfers::start(&settings, &sender, key.clone(), orders.clone())?;
+    let trust = match &enrolled {
+        // Whoever applies an assignment looks at that again.
+        None => Trust::Anyone,
+        Some(enrolled) => enrolled.trust()?,
+    };
+    let transfers = Transfers::start(&settings, &sender, key.clone(), trust, orders.clone())?;
     let mut machine = Segment::new(
         settings.segment(sender),
         KeyRing::new(key),
         kept.memory,
         random,
     );
-    if let Some(enrolled) = enrolled {
-        tokio::spawn(enrolled.renew_often(folder.another()?));
-    }
+    let jobs = match enrolled {
+        None => None,
+        Some(enrolled) => {
+            let (standing, stands) = watch::channel(Arc::new(enrolled.standing()?));
+            let refresh = Arc::new(Notify::new());
+            let jobs = JobsSettings {
+                node,
+                incarnation,
+                segment: settings.segment.clone(),
+                key: enrolled.own().clone(),
+                data: settings.data.clone(),
+                standing: stands,
+                refresh: Arc::clone(&refresh),
+                hooks: settings.hooks(),
+                transfers: transfers.member().clone(),
+                seed: u64::from_ne_bytes(random_bytes()),
+            };
+            let wishes = orders.clone();
+            // What there is no room for is lost, as on a network that takes no more, and said again.
+            let wish = move |wish| drop(wishes.try_send(Order::Jobs(wish)));
+            let jobs = Jobs::start(jobs, wish).map_err(io_fault("start a thread"))?;
+            tokio::spawn(enrolled.renew_often(folder.another()?, refresh, standing));
+            Some(jobs)
+        }
+    };
     let signals = Arc::new(Signals::default());
     let interface = settings.channel.interface.clone();
     let sampler = Sampler::new(interface, address, settings.data.clone());
@@ -158,6 +187,7 @@ async fn live(
         record,
         Arc::clone(&signals),
         transfers,
+        jobs,
     );
     let mut outbox = Outbox::new();
     let start = Input::Start {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use bellwether_disk::{Hook, Hooks};
 use bellwether_election::{self as election, Candidacy, Contest, Preemption, Profile, Weights};
 use bellwether_membership::{self as membership, Spans};
 use bellwether_net::{ChannelSettings, Everyone};
@@ -39,6 +40,7 @@ pub struct Settings {
     pub(crate) elections: Elections,
     pub(crate) preference: u8,
     pub(crate) weights: Weights,
+    hooks: WrittenHooks,
     pub(crate) log: LogFormat,
     pub(crate) level: LevelFilter,
 }
@@ -107,6 +109,7 @@ struct Written {
     timing: WrittenTiming,
     election: WrittenElection,
     weights: WrittenWeights,
+    hooks: WrittenHooks,
     log: WrittenLog,
 }
 
@@ -188,6 +191,14 @@ impl From<WrittenWeights> for Weights {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenHooks {
+    before: Vec<String>,
+    after: Vec<String>,
+    time_max_s: u64,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenLog {
@@ -267,6 +278,18 @@ impl Settings {
         }
     }
 
+    /// What is run around a switch.
+    pub(crate) fn hooks(&self) -> Hooks {
+        let hook = |command: &String| Hook {
+            command: vec!["/bin/sh".into(), "-c".into(), command.clone()],
+            time_max: Duration::from_secs(self.hooks.time_max_s),
+        };
+        Hooks {
+            before: self.hooks.before.iter().map(hook).collect(),
+            after: self.hooks.after.iter().map(hook).collect(),
+        }
+    }
+
     /// Is everybody reached by unicast?
     pub(crate) const fn is_unicast(&self) -> bool {
         matches!(self.channel.everyone, Everyone::Peers(_))
@@ -328,6 +351,10 @@ impl Written {
         faults.require(preference <= 100, || {
             format!("election.preference: is {preference}, and must be between 0 and 100")
         });
+        let time_max_s = self.hooks.time_max_s;
+        faults.require((1..=3_600).contains(&time_max_s), || {
+            format!("hooks.time_max_s: is {time_max_s}, and must be between 1 and 3600")
+        });
         let log = match self.log.format.as_str() {
             "text" => LogFormat::Text,
             "json" => LogFormat::Json,
@@ -372,6 +399,7 @@ impl Written {
                 elections,
                 preference,
                 weights: self.weights.into(),
+                hooks: self.hooks,
                 log,
                 level,
             }),

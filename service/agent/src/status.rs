@@ -36,6 +36,8 @@ pub struct Status {
     pub multicast: Multicast,
     /// Is the interface there and up?
     pub interface_up: bool,
+    /// How this node stands with its control server, in words; null if it has none, or was not told yet.
+    pub control_server: Option<String>,
     /// Counted since the start.
     pub counters: Counters,
 }
@@ -341,6 +343,7 @@ pub(crate) mod tests {
                 digest: "0123456789abcdef".to_owned(),
             }),
             multicast: Multicast::Lost,
+            control_server: None,
             interface_up: true,
             counters: Counters {
                 claims: 7,

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::admin::Reply;
+use crate::jobs::{Event, Jobs};
 use crate::node;
 use crate::settings::Settings;
 
@@ -88,7 +89,7 @@ pub(crate) struct Transfers {
     told: Option<(Option<StateVersion>, u64)>,
 }
 
-const FOLDER: &str = "assignments";
+pub(crate) const FOLDER: &str = "assignments";
 /// Room in the queue of orders that messages leave to what must not be lost.
 const ORDERS_SPARE: usize = 256;
 
@@ -98,6 +99,7 @@ impl Transfers {
         settings: &Settings,
         sender: &Sender,
         key: SegmentKey,
+        trust: Trust,
         orders: mpsc::Sender<node::Order>,
     ) -> Result<Self, TransferError> {
         let settings = MemberSettings {
@@ -106,8 +108,7 @@ impl Transfers {
             key,
             channel: settings.data_channel(),
             folder: settings.data.join(FOLDER),
-            // Until the node is told whom to trust; whoever applies an assignment looks at that again.
-            trust: Trust::Anyone,
+            trust,
             rate: Rate::Adaptive {
                 floor: RATE_FLOOR,
                 ceiling: RATE_CEILING,
@@ -131,16 +132,20 @@ impl Transfers {
         self.member.data_port()
     }
 
+    pub(crate) const fn member(&self) -> &Member {
+        &self.member
+    }
+
     pub(crate) fn order(&self, order: Order) {
         self.member.order(order);
     }
 
-    /// Tells who belongs, if that has changed.
-    pub(crate) fn follow(&mut self, machine: &Segment) {
+    /// Tells who belongs, if that has changed; whether it has.
+    pub(crate) fn follow(&mut self, machine: &Segment) -> bool {
         let segment = machine.membership().segment();
         let state = (segment.version(), segment.digest());
         if self.told == Some(state) {
-            return;
+            return false;
         }
         self.told = Some(state);
         let members = machine.membership().members();
@@ -157,6 +162,7 @@ impl Transfers {
             members: members.collect(),
             groups: groups.collect(),
         }));
+        true
     }
 
     /// Asks for an offer, and answers when it is made.
@@ -199,7 +205,7 @@ impl Transfers {
 }
 
 /// What a node's transfers tell: what the machine is to be given, and the log.
-pub(crate) fn told(told: Told) -> Option<Input> {
+pub(crate) fn told(told: Told, jobs: Option<&Jobs>) -> Option<Input> {
     match told {
         Told::Say { to, message } => return Some(Input::Transfer { to, message }),
         Told::Announce(announcements) => return Some(Input::Announce(announcements)),
@@ -208,6 +214,8 @@ pub(crate) fn told(told: Told) -> Option<Input> {
         }
         Told::Arrived { assignment, path } => {
             info!(assignment = %assignment.0, path = %path.display(), "received");
+            jobs.iter()
+                .for_each(|jobs| jobs.tell(Event::Arrived(assignment)));
         }
         Told::Failed(assignment, why) => {
             warn!(assignment = %assignment.0, "will not be received: {why}");
@@ -219,6 +227,8 @@ pub(crate) fn told(told: Told) -> Option<Input> {
                 assignment = %assignment.0, receivers = outcome.fates.len(), complete,
                 wire_bytes = outcome.bytes, "sent"
             );
+            jobs.iter()
+                .for_each(|jobs| jobs.tell(Event::Ended(assignment, outcome.fates.clone())));
         }
         Told::Note(note) => warn!("{note}"),
     }

@@ -24,4 +24,5 @@ pub use member::{
 };
 pub use receive::{Received, Receiving, receive};
 pub use send::{Delivery, Report, SendSettings, Sending, send};
+pub use shelf::take_in;
 pub use source::SourceError;

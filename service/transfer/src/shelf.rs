@@ -96,37 +96,23 @@ impl Shelf {
 
     /// Proves a file that lies elsewhere, and keeps a copy of it with the others. Which it is.
     pub(crate) fn adopt(&self, file: &Path) -> io::Result<AssignmentId> {
-        let mut head = Vec::new();
-        let outline = assignment::outline(io::BufReader::new(File::open(file)?), &Trust::Anyone)
-            .map_err(io::Error::other)?;
-        let mut input = io::BufReader::new(File::open(file)?);
-        input
-            .by_ref()
-            .take(outline.head_len)
-            .read_to_end(&mut head)?;
-        let assignment = Parcel::id(&head);
-        let block_len = assignment::block_len(outline.header.data_len) as u64;
-        let mut block = Vec::new();
-        for hash in &outline.blocks.0 {
-            block.clear();
-            input.by_ref().take(block_len).read_to_end(&mut block)?;
-            if Hash::of(&block) != *hash {
-                let fault = "its data file is not what its head says: fetch it again";
-                return Err(io::Error::other(fault));
-            }
-        }
-        let path = self.path(assignment);
-        if path.exists() {
+        let assignment = prove(file)?;
+        if self.path(assignment).exists() {
             return Ok(assignment);
         }
         let spools = self.spools();
         fs::create_dir_all(&spools)?;
         let next = spools.join(format!("{}.next", assignment.0));
         fs::copy(file, &next)?;
-        File::open(&next)?.sync_all()?;
-        fs::rename(next, path)?;
-        File::open(&self.folder)?.sync_all()?;
+        self.place(&next, assignment)?;
         Ok(assignment)
+    }
+
+    /// Puts a proved file of this folder's disk to its place, durably.
+    fn place(&self, file: &Path, assignment: AssignmentId) -> io::Result<()> {
+        File::open(file)?.sync_all()?;
+        fs::rename(file, self.path(assignment))?;
+        File::open(&self.folder)?.sync_all()
     }
 
     /// Removes an assignment, whole or not.
@@ -156,4 +142,41 @@ impl Shelf {
             Kind::Assignment(_) => SPOOLS,
         })
     }
+}
+
+/// Puts a file to the assignments in `folder`, if it is `assignment`, proved to the last byte; it lies on the same disk, and
+/// is moved.
+///
+/// # Errors
+/// If it is another, or damaged, or the disk denies it: then it stays where it is.
+pub fn take_in(folder: &Path, file: &Path, assignment: AssignmentId) -> io::Result<()> {
+    let proved = prove(file)?;
+    if proved != assignment {
+        let fault = format!("it is another assignment: {}", proved.0);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
+    }
+    Shelf::assignments(folder, Trust::Anyone).place(file, assignment)
+}
+
+/// Which assignment a file is, all of it being what its head says.
+fn prove(file: &Path) -> io::Result<AssignmentId> {
+    let mut head = Vec::new();
+    let outline = assignment::outline(io::BufReader::new(File::open(file)?), &Trust::Anyone)
+        .map_err(io::Error::other)?;
+    let mut input = io::BufReader::new(File::open(file)?);
+    input
+        .by_ref()
+        .take(outline.head_len)
+        .read_to_end(&mut head)?;
+    let block_len = assignment::block_len(outline.header.data_len) as u64;
+    let mut block = Vec::new();
+    for hash in &outline.blocks.0 {
+        block.clear();
+        input.by_ref().take(block_len).read_to_end(&mut block)?;
+        if Hash::of(&block) != *hash {
+            let fault = "its data file is not what its head says: fetch it again";
+            return Err(io::Error::other(fault));
+        }
+    }
+    Ok(Parcel::id(&head))
 }

@@ -50,9 +50,13 @@ pub enum Told {
         job: Option<Name>,
         /// Whose content.
         site: SitePart,
+        /// The order that it tells of; `None` if it is an assignment.
+        order: Option<AssignmentId>,
         /// What became of it.
         outcome: Outcome,
     },
+    /// Assignments that nobody here needs any more: what they brought was replaced, or called off.
+    Spent(Vec<AssignmentId>),
     /// A command ran after a switch.
     Hook(SitePart, HookRun),
     /// Something is not as it should be, for the log.
@@ -130,11 +134,45 @@ impl<D: Disk + 'static> Custody<D> {
         custody
     }
 
-    /// An assignment lies whole on the shelf. It may be said again.
+    /// An assignment lies whole on the shelf. It may be said again. One whose base is not held here is for others, and
+    /// left alone.
     pub fn arrived(&self, id: AssignmentId) {
         match self.inner.peek(id) {
             Ok(header) => self.arrange(id, header, true),
             Err(failure) => self.inner.note(format!("assignment {}: {failure}", id.0)),
+        }
+    }
+
+    /// Tells what became of the content of a job once more, or for the first time since the node started: from what lies
+    /// on the shelf. If none of it can be used here, that is told. Nothing is told if nothing came.
+    pub fn recall(&self, job: &Name) {
+        let ids = self.inner.lines().ledger.of(job);
+        let mut unfit = None;
+        let mut is_fit = false;
+        for id in ids {
+            let Ok(header) = self.inner.peek(id) else {
+                continue;
+            };
+            let place = header
+                .site
+                .as_ref()
+                .and_then(|site| self.inner.places.get(site));
+            match place {
+                None => {}
+                Some(place) if place.can_use(&header) => {
+                    is_fit = true;
+                    self.arrange(id, header, true);
+                }
+                Some(place) => unfit = place.unfit(&header),
+            }
+        }
+        if let (false, Some((site, failure))) = (is_fit, unfit) {
+            (self.inner.tell)(Told::Outcome {
+                job: Some(job.clone()),
+                site,
+                order: None,
+                outcome: Outcome::Failed(failure),
+            });
         }
     }
 
@@ -207,15 +245,22 @@ impl<D: Disk + 'static> Custody<D> {
                 .note(format!("assignment {} names no site", id.0));
         };
         let Some(place) = self.inner.places.get(&site) else {
-            // It is for others, who fetch it here.
+            // It is for others, who fetch it here, until the next one comes.
+            if let Some(job) = &header.job {
+                let spent = self.inner.lines().ledger.enter(job, &site, id, true);
+                self.inner.spent(spent);
+            }
             return;
         };
+        if let Some(job) = &header.job {
+            self.inner.lines().ledger.enter(job, &site, id, false);
+        }
         if header.target.is_none() {
             return self
                 .inner
                 .note(format!("assignment {} brings nothing", id.0));
         }
-        if !is_new && place.has_passed(&header) {
+        if !place.can_use(&header) || (!is_new && place.has_passed(&header)) {
             return;
         }
         let Part { number, count } = header.part;
@@ -238,6 +283,7 @@ impl<D: Disk + 'static> Custody<D> {
             (self.inner.tell)(Told::Outcome {
                 job,
                 site,
+                order: None,
                 outcome: Outcome::Failed(failure),
             });
         }
@@ -306,7 +352,7 @@ impl<D: Disk> Inner<D> {
                 cancelled,
             } = begun;
             shift.site = Some(site.clone());
-            let job = task.job();
+            let (job, order) = (task.job(), task.order());
             if let Some(place) = self.places.get(&site) {
                 let done = self.carry_out(place, task, &cancelled);
                 let failed = matches!(done.outcome, Outcome::Failed(_));
@@ -317,11 +363,19 @@ impl<D: Disk> Inner<D> {
                 for hook in done.hooks {
                     (self.tell)(Told::Hook(site.clone(), hook));
                 }
+                let spent = match (&job, order, &done.outcome) {
+                    (Some(job), _, Outcome::Live(_)) => self.lines().ledger.before(job, &site),
+                    (Some(job), Some(_), Outcome::Aborted) => self.lines().ledger.take(job, &site),
+                    (_, _, Outcome::Removed) => self.lines().ledger.take_all(&site),
+                    _ => Vec::new(),
+                };
                 (self.tell)(Told::Outcome {
                     job,
                     site,
+                    order,
                     outcome: done.outcome,
                 });
+                self.spent(spent);
             }
         }
     }
@@ -341,6 +395,12 @@ impl<D: Disk> Inner<D> {
                 });
                 place.stage(&header, parts, &self.trust, &self.witness, cancelled)
             }
+        }
+    }
+
+    fn spent(&self, ids: Vec<AssignmentId>) {
+        if !ids.is_empty() {
+            (self.tell)(Told::Spent(ids));
         }
     }
 
@@ -383,6 +443,29 @@ impl<D: Disk> Drop for Shift<'_, D> {
 }
 
 impl<D: Disk> Place<D> {
+    /// Whether what an assignment brings is here, or the version that it starts from.
+    fn can_use(&self, header: &Header) -> bool {
+        let Some(base) = header.base else {
+            return true;
+        };
+        match self.status() {
+            Ok(Some(status)) => {
+                let is_here = [status.live, status.staged].contains(&header.target);
+                is_here || status.releases.contains_key(&base)
+            }
+            Ok(None) => false,
+            // Why not is told by whoever tries.
+            Err(_) => true,
+        }
+    }
+
+    /// Why an assignment is of no use here.
+    fn unfit(&self, header: &Header) -> Option<(SitePart, Failure)> {
+        let status = self.status().ok()?;
+        let failure = self.base_missing(header, status.as_ref());
+        Some((self.site.name().clone(), failure))
+    }
+
     /// Whether an assignment is live or staged here, or something later is.
     fn has_passed(&self, header: &Header) -> bool {
         let Ok(Some(status)) = self.status() else {

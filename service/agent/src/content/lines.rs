@@ -10,6 +10,7 @@ use bellwether_types::{Name, SitePart, Term, Time, VersionId};
 use bellwether_wire::transfer::AssignmentId;
 use bellwether_wire::uplink::{Failure, FailureKind};
 
+use super::ledger::Ledger;
 use super::order::Order;
 
 /// Things that wait for one site. More are refused: whoever sends them says them again.
@@ -26,6 +27,8 @@ pub(super) struct Lines {
     stopping: bool,
     /// Orders that took something away, the last of each site: what comes before them comes too late.
     fences: BTreeMap<SitePart, Mandate>,
+    /// What lies on the shelf.
+    pub(super) ledger: Ledger,
     /// Files of split updates, by update and part.
     parts: BTreeMap<Update, BTreeMap<u32, AssignmentId>>,
 }
@@ -38,6 +41,7 @@ struct Line {
 }
 
 struct Current {
+    task: Task,
     stages: Option<VersionId>,
     cancelled: Arc<AtomicBool>,
 }
@@ -77,7 +81,9 @@ impl Lines {
             return Some(Failure::new(FailureKind::Order, reason));
         }
         let line = self.by_site.entry(site.clone()).or_default();
-        if line.tasks.contains(&task) {
+        let current = line.current.as_ref();
+        let is_current = current.is_some_and(|current| current.task == task);
+        if is_current || line.tasks.contains(&task) {
             return None;
         }
         if line.tasks.len() >= TASKS_MAX {
@@ -146,6 +152,7 @@ impl Lines {
         let called_off = line.tasks.iter().any(aborts);
         let cancelled = Arc::new(AtomicBool::new(called_off));
         line.current = Some(Current {
+            task: task.clone(),
             stages: match &task {
                 Task::Stage(header, _) => header.target,
                 Task::Obey(..) => None,
@@ -191,6 +198,14 @@ impl Task {
         match self {
             Self::Stage(header, _) => header.job.clone(),
             Self::Obey(order, _) => Some(order.job.clone()),
+        }
+    }
+
+    /// The order that it is.
+    pub(super) const fn order(&self) -> Option<AssignmentId> {
+        match self {
+            Self::Stage(..) => None,
+            Self::Obey(order, _) => Some(order.id),
         }
     }
 }

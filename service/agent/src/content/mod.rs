@@ -13,6 +13,7 @@
 
 mod custody;
 mod failure;
+mod ledger;
 mod lines;
 mod order;
 mod place;

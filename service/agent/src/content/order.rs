@@ -1,6 +1,7 @@
 use bellwether_content::assignment::{self, Action, Trust};
 use bellwether_disk::Mandate;
 use bellwether_types::{Name, SitePart, VersionId};
+use bellwether_wire::transfer::AssignmentId;
 use bellwether_wire::uplink::{Failure, FailureKind};
 
 use super::failure;
@@ -8,6 +9,8 @@ use super::failure;
 /// A signed order of the control group, read and proved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
+    /// Its name among assignments.
+    pub id: AssignmentId,
     /// The job that it belongs to.
     pub job: Name,
     /// Whose content.
@@ -50,6 +53,7 @@ impl Order {
             (action, _) => return refuse(&format!("a {action} is no order")),
         }
         Ok(Self {
+            id: AssignmentId::of(bytes),
             job: job.clone(),
             site: site.clone(),
             action: header.action,

@@ -29,7 +29,7 @@ pub struct Place<D: Disk> {
 }
 
 /// Who signs for what is served.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Witness {
     /// The node.
     pub node: NodeId,
@@ -232,7 +232,7 @@ impl<D: Disk> Place<D> {
     }
 
     /// ASSIGN-18.
-    fn base_missing(&self, header: &Header, status: Option<&Status>) -> Failure {
+    pub(super) fn base_missing(&self, header: &Header, status: Option<&Status>) -> Failure {
         let site = self.site.name();
         let base = header.base.map_or_else(nothing, |base| base.short());
         let has = match status {

@@ -66,7 +66,7 @@ fn a_removal_takes_all_content_and_what_comes_late_stays_away() {
     let [a, b, _] = farms();
     let node = Node::new();
     node.publish(1, None, &a);
-    let late = assignment(header(&shop(), 3), Some(&a), &b);
+    let late = assignment(header(&shop(), 3), None, &b);
     assert_eq!(node.obey(&order(Action::Remove, 5, None)), Outcome::Removed);
     assert_eq!(node.obey(&order(Action::Remove, 5, None)), Outcome::Removed);
     assert_eq!(node.live(), None);

@@ -2,7 +2,7 @@
 
 use bellwether_content::assignment::{Action, Encryption, Header};
 use bellwether_disk::disk::MemoryOptions;
-use bellwether_types::{Serial, SitePart, Term};
+use bellwether_types::{Name, Serial, SitePart, Term};
 use bellwether_wire::SigningKey;
 use bellwether_wire::uplink::{FailureKind, Outcome};
 
@@ -17,7 +17,19 @@ fn a_gap_in_what_came_is_told_and_a_variant_from_what_is_held_repairs_it() {
     let node = Node::new();
     node.publish(1, None, &a);
     // Assignment 3 never came.
-    let refused = failure(node.bring(&assignment(header(&shop(), 5), Some(&b), &c)));
+    let gap: Name = "gap".parse().unwrap();
+    let unfit = Header {
+        job: Some(gap.clone()),
+        ..header(&shop(), 5)
+    };
+    let unfit = assignment(unfit, Some(&b), &c);
+    unfit
+        .iter()
+        .for_each(|file| node.custody.arrived(node.shelf.put(file)));
+    // As long as nobody asks, it may be for others.
+    assert_eq!(node.outcomes(), []);
+    node.custody.recall(&gap);
+    let refused = failure(node.outcome());
     assert_eq!(refused.kind, FailureKind::Base);
     let base = version(&b).short();
     assert!(

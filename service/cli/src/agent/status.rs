@@ -56,6 +56,7 @@ impl fmt::Display for Shown {
             segment_state,
             multicast,
             interface_up,
+            control_server,
             counters,
         } = &self.0;
         let state = match state {
@@ -74,6 +75,9 @@ impl fmt::Display for Shown {
             node.name, node.id, node.incarnation
         )?;
         writeln!(f, "segment   {segment}, heartbeat {heartbeat_ms} ms")?;
+        if let Some(control_server) = control_server {
+            writeln!(f, "control   {control_server}")?;
+        }
         let registered = if *registered {
             ""
         } else {

@@ -102,6 +102,9 @@ impl<T: FnMut(Told)> Transfers<T> {
         {
             return Err(OfferError::NoGroup(group.clone()));
         }
+        if self.join(assignment, offer, epoch) {
+            return Ok(assignment);
+        }
         self.have(assignment).map_err(OfferError::File)?;
         if !offer.name.is_empty() {
             self.names.insert(assignment, offer.name.clone());
@@ -114,6 +117,28 @@ impl<T: FnMut(Told)> Transfers<T> {
         };
         self.send(assignment, open);
         Ok(assignment)
+    }
+
+    /// What is being brought to others in this reign already is brought to more of them; whether that is so.
+    fn join(&mut self, assignment: AssignmentId, offer: &Offer, epoch: Epoch) -> bool {
+        let is_sent = !self.sessions_of(assignment).is_empty();
+        let open = self.offers.get_mut(&assignment);
+        let Some(open) = open.filter(|open| is_sent && open.epoch == epoch) else {
+            return false;
+        };
+        if open.group != offer.group {
+            return false;
+        }
+        let mut came = BTreeSet::new();
+        if !open.members.is_empty() {
+            came = &offer.members - &open.members;
+            open.members.extend(&came);
+        }
+        came.retain(|node| *node != self.own && self.roster.members.contains_key(node));
+        for node in came {
+            self.say_to_senders(assignment, &sender::Input::Joined(node));
+        }
+        true
     }
 
     /// An assignment lies here whole.
