@@ -497,6 +497,41 @@ fn the_next_leader_goes_on_from_what_members_hold() {
     assert!(both < 1.10, "{both} x S from both leaders");
 }
 
+/// What the next leader lacks may come to it in another way, when its session is open already.
+#[test]
+fn a_leader_that_comes_by_the_rest_meanwhile_sends_it() {
+    let network = lossy(10_000);
+    let settings = settings(&network);
+    let (mut world, content) = segment(4, 8 * MIB, network, settings);
+    let job = world.job(&content, Way::Group);
+    world.send(job);
+    world.run_for(Duration::from_millis(700));
+    world.crash(0);
+    world.run_for(Duration::from_millis(300));
+    world.lead(1);
+    let (old, own) = (world.nodes[0].id, world.nodes[1].id);
+    let mut job = world.job(&content, Way::Group);
+    job.participants.retain(|node| ![old, own].contains(node));
+    (job.ask, job.is_new, job.is_available) = (Ask::All, false, false);
+    world.send(job);
+    let sources = vec![world.nodes[2].id];
+    let assignment = content.id;
+    world.give(
+        1,
+        Input::Fetch {
+            assignment,
+            sources,
+        },
+    );
+    world.run_for(SECOND);
+    world.have(1, &content);
+    let outcome = world.run_to_end(100 * SECOND);
+    assert!(
+        outcome.fates.values().all(|fate| *fate == Fate::Complete),
+        "{outcome:?}"
+    );
+}
+
 /// After kill -9 at most 2 % more are sent than were lacking.
 #[test]
 fn a_receiver_that_starts_again_goes_on_where_it_was() {

@@ -81,7 +81,7 @@ impl Shelf {
         Ok(found.into_iter().rev().map(|(_, id)| id).collect())
     }
 
-    /// One that is whole, and what its head says of it.
+    /// One that is whole, and what its head says of it. What else came of it is of no use any more.
     pub(crate) fn take(&self, assignment: AssignmentId) -> io::Result<(Content, Outline)> {
         let file = File::open(self.path(assignment))?;
         let outline = assignment::outline(io::BufReader::new(&file), &Trust::Anyone)
@@ -91,7 +91,10 @@ impl Shelf {
             kind: self.kind.clone(),
             known: OnceLock::from(Known::Assignment(outline.blocks.clone())),
         };
-        Ok((content, outline))
+        match fs::remove_dir_all(self.spool(assignment)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok((content, outline)),
+        }
     }
 
     /// Proves a file that lies elsewhere, and keeps a copy of it with the others. Which it is.
@@ -117,10 +120,9 @@ impl Shelf {
 
     /// Removes an assignment, whole or not.
     pub(crate) fn remove(&self, assignment: AssignmentId) -> io::Result<()> {
-        let spool = self.spools().join(assignment.0.to_string());
         let gone = [
             fs::remove_file(self.path(assignment)),
-            fs::remove_dir_all(spool),
+            fs::remove_dir_all(self.spool(assignment)),
         ];
         for removed in gone {
             match removed {
@@ -134,6 +136,10 @@ impl Shelf {
     /// Makes the folder, if it is not there.
     pub(crate) fn make(&self) -> io::Result<()> {
         fs::create_dir_all(&self.folder)
+    }
+
+    fn spool(&self, assignment: AssignmentId) -> PathBuf {
+        self.spools().join(assignment.0.to_string())
     }
 
     fn spools(&self) -> PathBuf {

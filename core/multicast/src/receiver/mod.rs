@@ -157,7 +157,7 @@ impl Machine for Receiver {
     fn handle(&mut self, now: Time, input: Input, out: &mut Outbox<Output>) {
         match input {
             Input::Start { kept } => self.start(now, &kept),
-            Input::Have(geometry) => self.have(geometry, out),
+            Input::Have(geometry) => self.have(now, geometry, out),
             Input::Announced(announcement) => self.join(now, *announcement, out),
             Input::Frames(frames) => self.take(now, &frames, out),
             Input::Small { from, piece } => self.take_small(now, from, &piece, out),
@@ -197,12 +197,15 @@ impl Receiver {
         self.deadlines.set(Timer::Patience, now + patience);
     }
 
-    fn have(&mut self, geometry: Geometry, out: &mut Outbox<Output>) {
+    fn have(&mut self, now: Time, geometry: Geometry, out: &mut Outbox<Output>) {
         out.push(Output::Available(0..geometry.blocks()));
         self.store = Some(Store::complete(geometry));
         self.head = Proof::Done;
         self.progress = Progress::Complete;
+        self.fetch = None;
+        self.proving.clear();
         self.deadlines = Deadlines::new();
+        self.tell_all(now);
     }
 
     fn run(&mut self, now: Time, timer: Timer, out: &mut Outbox<Output>) {

@@ -102,10 +102,11 @@ impl<T: FnMut(Told)> Transfers<T> {
         {
             return Err(OfferError::NoGroup(group.clone()));
         }
+        // It may have come in another way than what is being sent already waits for.
+        self.have(assignment).map_err(OfferError::File)?;
         if self.join(assignment, offer, epoch) {
             return Ok(assignment);
         }
-        self.have(assignment).map_err(OfferError::File)?;
         if !offer.name.is_empty() {
             self.names.insert(assignment, offer.name.clone());
         }
