@@ -78,6 +78,41 @@ CREATE TABLE versions (
 CREATE INDEX versions_by_part ON versions (site, part, number);
 CREATE INDEX versions_by_site ON versions (site, number);
 
+CREATE TABLE jobs (
+    -- The entry of the log that made it.
+    number        INTEGER PRIMARY KEY,
+    name          TEXT NOT NULL UNIQUE,
+    changed       INTEGER NOT NULL,
+    created_ms    INTEGER NOT NULL,
+    changed_ms    INTEGER NOT NULL,
+    kind          BLOB NOT NULL,
+    site          TEXT NOT NULL,
+    part          TEXT NOT NULL,
+    content_group TEXT NOT NULL,
+    target        TEXT,
+    only_nodes    TEXT,
+    status        BLOB NOT NULL,
+    open          INTEGER NOT NULL,
+    nodes         INTEGER NOT NULL,
+    done          INTEGER NOT NULL,
+    -- Last: it may be large, and lists do not read it.
+    state         BLOB NOT NULL
+) STRICT;
+CREATE INDEX jobs_open ON jobs (number) WHERE open;
+CREATE INDEX jobs_by_change ON jobs (changed);
+CREATE INDEX jobs_by_site ON jobs (site, number);
+
+-- What became live, by the jobs that were decided; the last one of a site, part and group is what is live.
+CREATE TABLE lives (
+    number        INTEGER PRIMARY KEY,
+    site          TEXT NOT NULL,
+    part          TEXT NOT NULL,
+    content_group TEXT NOT NULL,
+    version       TEXT,
+    job           TEXT NOT NULL
+) STRICT;
+CREATE INDEX lives_by_group ON lives (site, part, content_group, number);
+
 CREATE TABLE segments (
     name     TEXT PRIMARY KEY,
     title    TEXT UNIQUE,
@@ -109,6 +144,19 @@ CREATE TABLE nodes (
 ) STRICT;
 CREATE INDEX nodes_by_segment ON nodes (segment);
 CREATE INDEX nodes_by_name ON nodes (name);
+
+-- The latest of each node, site and part.
+CREATE TABLE receipts (
+    node    TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,
+    site    TEXT NOT NULL,
+    part    TEXT NOT NULL,
+    version TEXT NOT NULL,
+    term    INTEGER NOT NULL,
+    serial  INTEGER NOT NULL,
+    at_ms   INTEGER NOT NULL,
+    receipt BLOB NOT NULL,
+    PRIMARY KEY (node, site, part)
+) STRICT;
 
 CREATE TABLE node_labels (
     node  TEXT NOT NULL REFERENCES nodes (id) ON DELETE CASCADE,

@@ -4,7 +4,9 @@ use crate::command::{Command, Entry};
 use crate::event;
 use crate::outcome::{Outcome, Refused, StoreError};
 use crate::row::{column, number, to_json};
-use crate::{audit, authority, group, node, observation, segment, site, token, version};
+use crate::{
+    audit, authority, group, job, node, observation, receipt, segment, site, token, version,
+};
 
 /// Entries of the log that are kept: a server that is further behind takes a copy of the database.
 const LOG_KEPT: u64 = 100_000;
@@ -95,7 +97,7 @@ pub(crate) async fn apply(
     };
     sqlx::query("RELEASE effect").execute(&mut *db).await?;
     event::trim(db, events_now).await?;
-    if !matches!(entry.command, Command::Observe(_)) {
+    if entry.command.is_wish() {
         audit::write(db, number, entry, &outcome).await?;
     }
     sqlx::query("UPDATE position SET applied = $1, events = $2")
@@ -140,6 +142,9 @@ impl Applying<'_> {
             Command::MoveNode { node, segment } => node::relocate(self, *node, segment).await,
             Command::RemoveNode { node } => node::remove(self, *node).await,
             Command::Observe(seen) => observation::observe(self, seen).await,
+            Command::CreateJob(job) => job::create(self, job).await,
+            Command::KeepStep { job, step } => job::keep(self, job, step).await,
+            Command::KeepReceipts(receipts) => receipt::keep(self, receipts).await,
         }
     }
 

@@ -2,11 +2,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use bellwether_fleet::{Group, Labels, Site};
+use bellwether_scheduling::Step;
 use bellwether_types::{Name, NodeId, SitePart, VersionId};
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Authority;
 use crate::bytes::Bytes;
+use crate::job::{self, NewJob};
 use crate::node::{Certificate, Enrolment};
 use crate::observation::Observation;
 use crate::segment::NewKey;
@@ -152,6 +154,17 @@ pub enum Command {
     },
     /// Tells of nodes and segments what their leaders said.
     Observe(Observation),
+    /// Asks for a job.
+    CreateJob(NewJob),
+    /// Tells of a job what happened, at the time of the entry; [`Command::keep_step`] makes it.
+    KeepStep {
+        /// The job.
+        job: Name,
+        /// What, encoded.
+        step: Bytes,
+    },
+    /// Keeps what nodes signed that they serve ([`kept`](crate::kept)). That they signed it was looked at.
+    KeepReceipts(Vec<Bytes>),
 }
 
 impl Entry {
@@ -182,7 +195,25 @@ impl fmt::Display for Actor {
 impl Command {
     /// Whether it says how nodes, segments, sites and groups are to be; what merely happens to them does not.
     pub(crate) const fn defines(&self) -> bool {
-        !matches!(self, Self::Observe(_) | Self::KeepVersion { .. })
+        !matches!(
+            self,
+            Self::Observe(_)
+                | Self::CreateJob(_)
+                | Self::KeepStep { .. }
+                | Self::KeepReceipts(_)
+                | Self::KeepVersion { .. }
+        )
+    }
+
+    /// Tells of a job what happened.
+    pub fn keep_step(job: Name, step: &Step) -> Self {
+        let step = job::encoded(step);
+        Self::KeepStep { job, step }
+    }
+
+    /// Whether somebody wished for it; what is merely noted leaves no line in the audit.
+    pub(crate) const fn is_wish(&self) -> bool {
+        !matches!(self, Self::Observe(_) | Self::KeepReceipts(_))
     }
 
     /// What is done, in a stable word; and to what.
@@ -208,6 +239,9 @@ impl Command {
             Self::MoveNode { node, .. } => ("node.move", node.to_string()),
             Self::RemoveNode { node } => ("node.remove", node.to_string()),
             Self::Observe(_) => ("fleet.observe", String::new()),
+            Self::CreateJob(job) => ("job.create", job.group.to_string()),
+            Self::KeepStep { job, step } => (job::word(step), job.to_string()),
+            Self::KeepReceipts(_) => ("receipt.keep", String::new()),
         }
     }
 }

@@ -45,6 +45,9 @@ pub enum Refused {
         /// How many there can be.
         max: u64,
     },
+    /// A job is not at the point where that can happen.
+    #[error("{0}")]
+    Job(String),
     /// The token admits no node, or no more.
     #[error("the token admits no node: it ended, was revoked, or is not for nodes")]
     Token,

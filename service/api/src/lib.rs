@@ -11,6 +11,7 @@ mod audit;
 mod content;
 mod endpoint;
 mod event;
+mod job;
 mod list;
 mod node;
 mod openapi;
@@ -28,6 +29,10 @@ pub use content::{
 };
 pub use endpoint::{Access, Endpoint, Key, Method, NoQuery, Query};
 pub use event::{After, EventInfo, Events};
+pub use job::{
+    JobFault, JobInfo, JobKind, JobLine, JobProgress, JobWanted, JobsPage, NodeStatus, Served,
+    Since, StatusPage,
+};
 pub use list::{List, Page};
 pub use node::{NodeInfo, NodeLabels, NodePlace, NodeReport, NodesPage, Presence};
 pub use openapi::document;

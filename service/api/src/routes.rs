@@ -7,9 +7,10 @@ use crate::endpoint::{Access, Endpoint, Method, NoQuery};
 use crate::openapi::Document;
 use crate::{
     After, AuditInfo, Before, Certified, ContentPiece, ContentReceived, ContentSize, EnrolRequest,
-    Events, List, Missing, MissingPage, NodeInfo, NodeLabels, NodePlace, NodeSettings, NodesPage,
-    Octets, Page, RenewRequest, SegmentInfo, SegmentTitle, ServerInfo, SitePlan, TokenGiven,
-    TokenInfo, TokenWanted, TreeWanted, VersionInfo, VersionsKept,
+    Events, JobInfo, JobLine, JobWanted, JobsPage, List, Missing, MissingPage, NodeInfo,
+    NodeLabels, NodePlace, NodeSettings, NodeStatus, NodesPage, Octets, Page, RenewRequest,
+    SegmentInfo, SegmentTitle, ServerInfo, Since, SitePlan, StatusPage, TokenGiven, TokenInfo,
+    TokenWanted, TreeWanted, VersionInfo, VersionsKept,
 };
 
 /// Where the leader of a segment holds a request open (`POST`, by a node's certificate): messages go up in its body and down
@@ -115,6 +116,19 @@ routes! {
     MoveNode: Put "/v1/nodes/{node}/segment" by OPERATOR, Name, NoQuery, NodePlace => 200 NodeInfo;
     #[doc = "Puts a node out: its certificate counts no more, at once."]
     RemoveNode: Delete "/v1/nodes/{node}" by OPERATOR, Name, NoQuery, () => 204 ();
+
+    #[doc = "Asks for a job."]
+    CreateJob: Post "/v1/jobs" by OPERATOR, (), NoQuery, JobWanted => 201 JobInfo;
+    #[doc = "Lists the jobs, the latest first."]
+    ListJobs: Get "/v1/jobs" by VIEWER, (), JobsPage, () => 200 List<JobLine>;
+    #[doc = "Shows a job; at once, or when it has changed."]
+    ShowJob: Get "/v1/jobs/{job}" by VIEWER, Name, Since, () => 200 JobInfo;
+    #[doc = "Calls a job off. What is decided can only be rolled back."]
+    AbortJob: Post "/v1/jobs/{job}/abort" by OPERATOR, Name, NoQuery, () => 200 JobInfo;
+    #[doc = "Says that what nodes have staged may become live, where that is done by hand."]
+    CommitJob: Post "/v1/jobs/{job}/commit" by OPERATOR, Name, NoQuery, () => 200 JobInfo;
+    #[doc = "Tells who serves what, by the receipts that nodes signed."]
+    ShowStatus: Get "/v1/status" by VIEWER, (), StatusPage, () => 200 List<NodeStatus>;
 
     #[doc = "Tells what happened. Asked for `text/event-stream`, it goes on telling (server-sent events)."]
     ListEvents: Get "/v1/events" by VIEWER, (), After, () => 200 Events;

@@ -1,5 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bellwether_scheduling::Moment;
 use bellwether_types::Time;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -9,6 +10,11 @@ pub(crate) fn now_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The same, as jobs count it.
+pub(crate) fn moment() -> Moment {
+    Moment(u64::try_from(now_ms()).unwrap_or(0))
 }
 
 /// This machine's steady clock, which goes on while it is suspended, as those of nodes do.

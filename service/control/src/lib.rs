@@ -12,6 +12,7 @@ mod clock;
 mod door;
 mod folder;
 mod handlers;
+mod jobs;
 mod metrics;
 mod problem;
 mod router;
@@ -25,7 +26,6 @@ mod tls;
 mod token;
 mod uplink;
 mod vault;
-#[allow(dead_code, reason = "jobs will have their assignments made there")]
 mod works;
 
 pub use authority::AuthorityError;

@@ -25,6 +25,10 @@ pub(crate) fn of_refused(refused: &Refused) -> Problem {
             Code::Conflict,
             Some("if that node is gone, `bellwether node remove` it first"),
         ),
+        Refused::Job(_) => (
+            Code::Conflict,
+            Some("`bellwether job show` tells where it stands"),
+        ),
         Refused::Begun => (Code::Conflict, None),
     };
     Problem {

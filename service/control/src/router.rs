@@ -10,7 +10,8 @@ use bellwether_api::{Code, Endpoint, Method, Octets, Problem, routes};
 
 use crate::door::{self, Call};
 use crate::handlers::{
-    assignment, audit, content, enrol, event, group, node, segment, site, token, version, whole,
+    assignment, audit, content, enrol, event, group, job, node, segment, site, status, token,
+    version, whole,
 };
 use crate::server::Server;
 use crate::uplink::uplink;
@@ -55,6 +56,13 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
     house.on::<routes::LabelNode, _>(node::label);
     house.on::<routes::MoveNode, _>(node::relocate);
     house.on::<routes::RemoveNode, _>(node::remove);
+
+    house.on::<routes::CreateJob, _>(job::create);
+    house.on::<routes::ListJobs, _>(job::list);
+    house.on::<routes::ShowJob, _>(job::show);
+    house.on::<routes::AbortJob, _>(job::abort);
+    house.on::<routes::CommitJob, _>(job::commit);
+    house.on::<routes::ShowStatus, _>(status::show);
 
     house.respond::<routes::ListEvents, _>(event::list);
     house.on::<routes::ListAudit, _>(audit::list);

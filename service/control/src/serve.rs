@@ -24,6 +24,7 @@ use crate::authority::fingerprint;
 use crate::begin::{self, BeginError, Beginning};
 use crate::door::Peer;
 use crate::folder::{Folder, FolderError};
+use crate::jobs::Board;
 use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
@@ -141,6 +142,7 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
     faces.show(address.ip())?;
     let (end, ending) = watch::channel(false);
     let ca_fingerprint = fingerprint(authority.certificate()).to_string();
+    let board = Arc::new(Board::new());
     let server = Arc::new(Server {
         store,
         vault,
@@ -148,7 +150,8 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
         signing,
         works: Arc::new(works),
         metrics: Metrics::new(),
-        hub: Hub::new(),
+        hub: Hub::new(Arc::clone(&board)),
+        board,
         ending,
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
     });

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::authority::Authority;
 use crate::clock::now_ms;
+use crate::jobs::{self, Board};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::uplink::{self, Hub};
@@ -25,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) metrics: Metrics,
     /// What leaders say.
     pub(crate) hub: Hub,
+    /// What nodes reported of jobs.
+    pub(crate) board: Arc<Board>,
     /// Turns true when the server ends: whoever waits for something to happen waits no longer.
     pub(crate) ending: watch::Receiver<bool>,
     /// Places for those who wait.
@@ -39,6 +42,7 @@ impl Server {
     pub(crate) fn work(self: &Arc<Self>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(uplink::follow(Arc::clone(self)));
+        tasks.spawn(jobs::run(Arc::clone(self)));
         tasks
     }
 

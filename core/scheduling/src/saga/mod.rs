@@ -155,7 +155,10 @@ impl Saga<'_> {
         if !to_tell.is_empty() {
             return Decision::Notify(self.by_base(to_tell));
         }
-        let needed = policy.quorum_after.needed(state.nodes.len());
+        // Who was removed since it began does not count.
+        let remain = state.nodes.iter();
+        let of = remain.filter(|node| view.nodes.contains_key(node)).count();
+        let needed = policy.quorum_after.needed(of);
         let from = since.max(view.began);
         let deadline = from + policy.distribute_max;
         let quiet = view.heard().unwrap_or(from).max(from) + policy.patience;
@@ -184,7 +187,7 @@ impl Saga<'_> {
         if !over {
             return self.wait_for(&view.notified, &open, since, policy.renew, deadline);
         }
-        let (had, of) = (ready + done, state.nodes.len());
+        let had = ready + done;
         let mut why = format!("{had} of {of} nodes have it, and {needed} are needed");
         if let Some(failure) = &failure {
             why = format!("{why}; one says: {failure}");

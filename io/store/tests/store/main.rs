@@ -2,6 +2,7 @@
 
 mod effects;
 mod events;
+mod jobs;
 mod kill;
 mod kit;
 mod replay;

@@ -1,10 +1,12 @@
 use std::collections::BTreeSet;
 
 use bellwether_fleet::Role;
-use bellwether_store::{Actor, Command, Entry, StoreError};
-use bellwether_types::Hash;
+use bellwether_scheduling::Kind;
+use bellwether_store::{Actor, Command, Entry, NewJob, Observation, Seen, StoreError};
+use bellwether_types::{Hash, VersionId};
 use proptest::prelude::*;
 
+use crate::jobs::steps;
 use crate::kit::{
     begin, certificate, enrol, fresh, group, keep, key, labels, name, node, site, token,
 };
@@ -87,6 +89,23 @@ fn command() -> impl Strategy<Value = Command> {
             .clone()
             .prop_map(|segment| Command::AdvanceKey { segment }),
         segment.prop_map(|segment| Command::RetireKey { segment }),
+        (0..3u8).prop_map(|n| {
+            let site = format!("site-{n}").parse().unwrap();
+            let target = VersionId(Hash([n; 32]));
+            let group = name(&format!("group-{n}"));
+            Command::CreateJob(NewJob::new(Kind::Publish, site, group, Some(target)))
+        }),
+        (0..60u64, 0..5usize).prop_map(|(number, step)| {
+            let job = name(&format!("j-{number}"));
+            Command::keep_step(job, &steps(number, VersionId(Hash([1; 32])))[step])
+        }),
+        (0..3u8, any::<bool>()).prop_map(|(n, present)| {
+            let seen = if present { Seen::Present } else { Seen::Lost };
+            Command::Observe(Observation {
+                nodes: [(node(n), seen)].into(),
+                segments: [(name("boston"), present.then(|| node(n)))].into(),
+            })
+        }),
     ]
 }
 

@@ -147,7 +147,7 @@ fn wants_stream(headers: &HeaderMap) -> bool {
 }
 
 /// `30s` or `500ms`, at most a minute.
-fn span(text: &str) -> Result<Duration, Problem> {
+pub(super) fn span(text: &str) -> Result<Duration, Problem> {
     let span = match text.strip_suffix("ms") {
         Some(digits) => digits.parse().map(Duration::from_millis),
         None => text

@@ -143,11 +143,7 @@ fn info(server: &Server, node: Node) -> NodeInfo {
     });
     let leader = server.hub.leader(&node.segment);
     NodeInfo {
-        presence: match server.hub.place(node.id, &node.segment) {
-            Place::Up => Presence::Up,
-            Place::Down => Presence::Down,
-            Place::Unknown => Presence::Unknown,
-        },
+        presence: presence(server.hub.place(node.id, &node.segment)),
         seen_ms: node.seen_ms,
         leads: leader.is_some_and(|leader| leader.node == node.id),
         says,
@@ -158,5 +154,13 @@ fn info(server: &Server, node: Node) -> NodeInfo {
         labels: node.labels,
         enrolled_ms: node.enrolled_ms,
         certificate_ends_ms: node.certificate_ends_ms,
+    }
+}
+
+pub(super) const fn presence(place: Place) -> Presence {
+    match place {
+        Place::Up => Presence::Up,
+        Place::Down => Presence::Down,
+        Place::Unknown => Presence::Unknown,
     }
 }

@@ -1,10 +1,10 @@
 use bellwether_api::{Certified, Code, NodeSettings};
 use bellwether_types::NodeId;
-use bellwether_wire::ContentKey;
 use bellwether_wire::control::SegmentKey;
+use bellwether_wire::{ContentKey, SigningKey};
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
 use super::kit::{Answer, Bench, bench};
@@ -24,6 +24,15 @@ impl Newcomer {
             id: NodeId::from_bytes([byte; 16]),
             key: KeyPair::generate_for(&PKCS_ED25519).unwrap(),
             address,
+        }
+    }
+
+    /// One whose key grows from its byte, so that a test can sign as it.
+    pub(super) fn keyed(byte: u8, address: &'static str) -> Self {
+        let key = PrivatePkcs8KeyDer::from(SigningKey::from_seed([byte; 32]).to_pkcs8());
+        Self {
+            key: KeyPair::try_from(&key).unwrap(),
+            ..Self::new(byte, address)
         }
     }
 

@@ -5,7 +5,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header;
 use bellwether_api::Problem;
+use bellwether_disk::publish::Source;
+use bellwether_disk::scan::{self, Fingerprints, ScanPolicy};
 use bellwether_store::Store;
+use bellwether_types::VersionId;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,6 +19,7 @@ use tower::ServiceExt;
 use crate::begin;
 use crate::door::Peer;
 use crate::folder::Folder;
+use crate::jobs::Board;
 use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
@@ -31,7 +35,7 @@ pub(crate) struct Bench {
     /// The first join token.
     pub(crate) join: String,
     pub(crate) end: watch::Sender<bool>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     pub(crate) home: TempDir,
 }
 
@@ -43,37 +47,66 @@ pub(crate) struct Answer {
 }
 
 pub(crate) async fn bench() -> Bench {
-    let home = tempfile::tempdir().unwrap();
-    let folder = Folder::open(home.path()).unwrap();
-    let store = Arc::new(Store::open(&folder.path("store.db")).await.unwrap());
-    let (identity, beginning) = begin::open(&folder, &store).await.unwrap();
-    let (end, ending) = watch::channel(false);
-    let (vault, signing) = (Arc::new(identity.vault), Arc::new(identity.signing));
-    let parts = (Arc::clone(&store), Arc::clone(&vault), Arc::clone(&signing));
-    let works = Works::open(&folder, parts.0, parts.1, parts.2).unwrap();
-    let server = Arc::new(Server {
-        store,
-        vault,
-        authority: Arc::new(identity.authority),
-        signing,
-        works: Arc::new(works),
-        metrics: Metrics::new(),
-        hub: Hub::new(),
-        ending,
-        waiting: Arc::new(Semaphore::new(WAITING_MAX)),
-    });
-    let beginning = beginning.unwrap();
-    Bench {
-        _tasks: server.work(),
-        router: router(Arc::clone(&server)),
-        server,
-        admin: std::fs::read_to_string(beginning.admin_token)
-            .unwrap()
-            .trim()
-            .to_owned(),
-        join: beginning.join_token,
-        end,
-        home,
+    Bench::on(tempfile::tempdir().unwrap(), String::new()).await
+}
+
+impl Bench {
+    /// A server on what is there; with the join token that its beginning told, if it has begun.
+    async fn on(home: TempDir, mut join: String) -> Self {
+        let folder = Folder::open(home.path()).unwrap();
+        let store = Arc::new(Store::open(&folder.path("store.db")).await.unwrap());
+        let (identity, beginning) = begin::open(&folder, &store).await.unwrap();
+        let (end, ending) = watch::channel(false);
+        let (vault, signing) = (Arc::new(identity.vault), Arc::new(identity.signing));
+        let parts = (Arc::clone(&store), Arc::clone(&vault), Arc::clone(&signing));
+        let works = Works::open(&folder, parts.0, parts.1, parts.2).unwrap();
+        let board = Arc::new(Board::new());
+        let server = Arc::new(Server {
+            store,
+            vault,
+            authority: Arc::new(identity.authority),
+            signing,
+            works: Arc::new(works),
+            metrics: Metrics::new(),
+            hub: Hub::new(Arc::clone(&board)),
+            board,
+            ending,
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+        });
+        if let Some(beginning) = beginning {
+            join = beginning.join_token;
+        }
+        let admin = std::fs::read_to_string(folder.path("admin.token")).unwrap();
+        Self {
+            tasks: server.work(),
+            router: router(Arc::clone(&server)),
+            server,
+            admin: admin.trim().to_owned(),
+            join,
+            end,
+            home,
+        }
+    }
+
+    /// Another server on the same directory; this one does nothing more.
+    pub(crate) async fn restart(mut self) -> Self {
+        self.tasks.shutdown().await;
+        self.end.send_replace(true);
+        drop((self.router, self.server));
+        Self::on(self.home, self.join).await
+    }
+
+    /// A version with one file, in the depot.
+    pub(crate) fn keep_version(&self, content: &str) -> VersionId {
+        let staging = self.home.path().join("staging");
+        std::fs::create_dir_all(&staging).unwrap();
+        std::fs::write(staging.join("index"), content).unwrap();
+        let policy = ScanPolicy::default();
+        let scan = scan::scan(&staging, &policy, Fingerprints::default(), &()).unwrap();
+        let source = Source::scanned(&staging, scan).unwrap();
+        let depot = self.server.works.depot();
+        depot.import(&source, 1).unwrap();
+        depot.keep(source.manifest()).unwrap()
     }
 }
 

@@ -42,7 +42,7 @@ impl Bench {
     pub(super) async fn enrol(&self, bytes: impl IntoIterator<Item = u8>) -> Vec<Enrolled> {
         let mut enrolled = Vec::new();
         for byte in bytes {
-            let node = Newcomer::new(byte, "10.0.0.1/24");
+            let node = Newcomer::keyed(byte, "10.0.0.1/24");
             let (_, peer) = certified(&node.come(self, &self.join).await);
             enrolled.push(Enrolled { id: node.id, peer });
         }
@@ -128,7 +128,7 @@ impl Leader {
         leader
     }
 
-    pub(super) async fn say(&self, message: &Upward) {
+    pub(super) async fn say(&mut self, message: &Upward) {
         let bytes = frame(message).unwrap();
         let messages = self.messages.as_ref().expect("it speaks still");
         // It may have been dismissed.
@@ -136,7 +136,7 @@ impl Leader {
     }
 
     /// Sends bytes that may be no message.
-    pub(super) async fn utter(&self, bytes: &'static [u8]) {
+    pub(super) async fn utter(&mut self, bytes: &'static [u8]) {
         let messages = self.messages.as_ref().expect("it speaks still");
         messages.send(Bytes::from_static(bytes)).await.unwrap();
     }

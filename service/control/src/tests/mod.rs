@@ -2,7 +2,10 @@
 
 pub(crate) mod enrolment;
 mod events;
+pub(crate) mod fuse;
+mod herd;
 mod hostile;
+mod jobs;
 pub(crate) mod kit;
 mod leader;
 mod publishing;

@@ -1,4 +1,8 @@
-use bellwether_wire::uplink::{ChangeKind, Downward, Reason, Report, Upward};
+use bellwether_types::{Hash, Incarnation, NodeId, Serial, Term, VersionId};
+use bellwether_wire::SigningKey;
+use bellwether_wire::uplink::{
+    ChangeKind, Downward, NodeOutcome, Outcome, Outcomes, Reason, Receipt, Report, Served, Upward,
+};
 use serde_json::Value;
 
 use super::kit::{Bench, bench};
@@ -160,7 +164,7 @@ async fn what_is_no_message_ends_the_connection_and_says_why() {
 #[tokio::test]
 async fn nobody_but_a_node_opens_an_uplink() {
     let bench = bench().await;
-    for peer in [Peer(None), Peer(Some(bellwether_types::Hash([7; 32])))] {
+    for peer in [Peer(None), Peer(Some(Hash([7; 32])))] {
         let refused = bench.node(peer, "POST /v1/uplink", "").await.problem();
         assert_eq!(refused.code, bellwether_api::Code::Unauthenticated);
     }
@@ -207,4 +211,51 @@ async fn an_ending_server_says_so_to_its_leaders() {
     let mut leader = Leader::lead(&bench, nodes[0], &nodes).await;
     bench.end.send_replace(true);
     assert_eq!(leader.dismissed().await.reason, Reason::Later);
+}
+
+/// What a node serves is what it signed, told by the leader of its own segment.
+#[tokio::test]
+async fn a_receipt_counts_if_its_node_signed_it_and_its_segment_tells_it() {
+    let bench = bench().await;
+    let nodes = bench.enrol([1, 2]).await;
+    let mut leader = Leader::lead(&bench, nodes[0], &nodes).await;
+    let elsewhere = super::enrolment::Newcomer::keyed(9, "10.9.9.9/24");
+    super::enrolment::certified(&elsewhere.come(&bench, &bench.join).await);
+    let said = |node: NodeId, seed: u8| {
+        let served = Served {
+            node,
+            incarnation: Incarnation(1),
+            site: "shop".parse().unwrap(),
+            version: VersionId(Hash([5; 32])),
+            term: Term(1),
+            serial: Serial(1),
+            seconds: 0,
+            nanoseconds: 0,
+        };
+        let receipt = Receipt::sign(served, &SigningKey::from_seed([seed; 32]));
+        let outcome = Outcome::Live(receipt);
+        NodeOutcome { node, outcome }
+    };
+    let job = "j-1".parse().unwrap();
+    // Forged; its own; of a node that belongs elsewhere.
+    let told = vec![
+        said(nodes[0].id, 2),
+        said(nodes[1].id, 2),
+        said(elsewhere.id, 9),
+    ];
+    leader
+        .say(&Upward::Outcomes(Outcomes { job, nodes: told }))
+        .await;
+    let serves = async || {
+        let status = bench.admin("GET /v1/status", "").await.body;
+        let nodes = status["items"].as_array().unwrap().clone();
+        nodes
+            .iter()
+            .map(|node| node["serves"].as_array().unwrap().len())
+            .collect::<Vec<_>>()
+    };
+    while serves().await[1] == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(serves().await, [0, 1, 0]);
 }

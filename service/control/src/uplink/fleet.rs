@@ -1,7 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bellwether_fleet::{Group, Labels};
 use bellwether_store::{Store, StoreError};
 use bellwether_types::{Name, NodeId};
+use bellwether_wire::PublicKey;
 
 /// The nodes that enrolled and the segments that there are, as the store had them at one time.
 #[derive(Debug, Default)]
@@ -11,12 +13,15 @@ pub(crate) struct Fleet {
     pub(crate) nodes: BTreeMap<NodeId, Known>,
     /// With the number of the newest settings for their nodes.
     pub(crate) segments: BTreeMap<Name, u64>,
+    groups: BTreeMap<Name, Group>,
 }
 
 /// What jobs need to know of a node.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) segment: Name,
+    labels: Labels,
+    key: PublicKey,
 }
 
 const PAGE: u32 = 1_000;
@@ -36,6 +41,8 @@ impl Fleet {
             fleet.nodes.extend(nodes.into_iter().map(|node| {
                 let known = Known {
                     segment: node.segment,
+                    labels: node.labels,
+                    key: PublicKey::from_bytes(node.key),
                 };
                 (node.id, known)
             }));
@@ -50,7 +57,48 @@ impl Fleet {
                 .segments
                 .extend(numbers.map(|segment| (segment.name, segment.settings)));
         }
+        after.clear();
+        loop {
+            let groups = store.groups(&after, PAGE).await?;
+            let Some(last) = groups.last() else { break };
+            after = last.name.to_string();
+            let groups = groups.into_iter();
+            fleet
+                .groups
+                .extend(groups.map(|group| (group.name.clone(), group)));
+        }
         Ok(fleet)
+    }
+
+    /// The nodes of a group; nobody if there is no such group.
+    pub(crate) fn selected(&self, group: &Name) -> BTreeSet<NodeId> {
+        let Some(group) = self.groups.get(group) else {
+            return BTreeSet::new();
+        };
+        let nodes = self
+            .nodes
+            .iter()
+            .filter(|(node, known)| group.selector.selects(node, &known.segment, &known.labels));
+        nodes.map(|(node, _)| *node).collect()
+    }
+
+    /// The key by which a node signs.
+    pub(crate) fn key(&self, node: NodeId) -> Option<PublicKey> {
+        self.nodes.get(&node).map(|known| known.key)
+    }
+
+    /// Nodes by where they belong, in the order of ids.
+    pub(crate) fn by_segment(&self, nodes: &BTreeSet<NodeId>) -> BTreeMap<Name, Vec<NodeId>> {
+        let mut segments: BTreeMap<Name, Vec<NodeId>> = BTreeMap::new();
+        for node in nodes {
+            if let Some(known) = self.nodes.get(node) {
+                segments
+                    .entry(known.segment.clone())
+                    .or_default()
+                    .push(*node);
+            }
+        }
+        segments
     }
 
     /// Whether a node belongs to a segment.

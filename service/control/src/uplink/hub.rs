@@ -6,17 +6,21 @@ use bellwether_discovery::{
     Discovery, Event, Farewell, Input, Leader, Link, LinkId, Output, Presence, Settings, Standing,
 };
 use bellwether_machine::{Machine, Outbox};
-use bellwether_types::{Name, NodeId, Term};
-use bellwether_wire::uplink::{Downward, Hello, Upward, frame};
+use bellwether_scheduling::{Base, NodeView, Presence as Known};
+use bellwether_types::{Name, NodeId, SitePart, Term, VersionId};
+use bellwether_wire::uplink::{Ask, Downward, Hello, Upward, frame};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::fleet::Fleet;
-use crate::clock::steady;
+use crate::clock::{moment, steady};
+use crate::jobs::Board;
 
 /// All leaders' connections, and what was learned through them.
 #[derive(Debug)]
 pub(crate) struct Hub {
+    /// Where what is said of jobs goes.
+    board: Arc<Board>,
     inner: Mutex<Inner>,
     /// A deadline may be nearer than it was.
     pub(crate) due: Notify,
@@ -81,12 +85,13 @@ pub(crate) const MESSAGES_MAX: usize = 64;
 pub(crate) const TERM: Term = Term(1);
 
 impl Hub {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(board: Arc<Board>) -> Self {
         let settings = Settings {
             term: TERM,
             silence: SILENCE,
         };
         Self {
+            board,
             inner: Mutex::new(Inner {
                 discovery: Discovery::new(settings),
                 fleet: Arc::default(),
@@ -145,6 +150,11 @@ impl Hub {
         self.give(&mut inner, Input::Closed(link));
     }
 
+    /// Has a message brought to the leader of a segment, if there is one. Instants in it are by [`steady`].
+    pub(crate) fn tell(&self, segment: Name, message: Downward) {
+        self.give(&mut self.lock(), Input::Tell { segment, message });
+    }
+
     /// Time has passed; how long until that is to be said again.
     pub(crate) fn wake(&self) -> Duration {
         let mut inner = self.lock();
@@ -173,6 +183,8 @@ impl Hub {
         for node in strays {
             self.give(&mut inner, Input::Expelled(node));
         }
+        // Jobs look at it again.
+        self.news.notify_waiters();
         let fleet = Arc::clone(&inner.fleet);
         for (segment, settings) in &fleet.segments {
             let known = former.segments.get(segment);
@@ -201,6 +213,20 @@ impl Hub {
         nodes
             .map(|(node, known)| (*node, inner.place(*node, &known.segment)))
             .collect()
+    }
+
+    /// What is known of nodes that a decision about a site depends on.
+    pub(crate) fn look(
+        &self,
+        nodes: impl IntoIterator<Item = NodeId>,
+        site: &SitePart,
+    ) -> BTreeMap<NodeId, NodeView> {
+        let inner = self.lock();
+        let known = nodes.into_iter().filter_map(|node| {
+            let segment = &inner.fleet.nodes.get(&node)?.segment;
+            Some((node, inner.look(node, segment, site, &self.board)))
+        });
+        known.collect()
     }
 
     /// How many nodes of each segment are there.
@@ -257,6 +283,22 @@ impl Hub {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the leader of a segment is asked that speaks for it from now on.
+    fn ask_for_jobs(&self, inner: &Inner, segment: Name) -> Input {
+        let mut jobs = self
+            .board
+            .begin_anew(|node| inner.fleet.belongs(node, &segment));
+        jobs.truncate(Ask::JOBS_MAX);
+        let ask = Ask {
+            segment: false,
+            jobs,
+        };
+        Input::Tell {
+            segment,
+            message: Downward::Ask(ask),
+        }
+    }
+
     fn give(&self, inner: &mut Inner, input: Input) {
         if !matches!(input, Input::Wake | Input::Said { .. }) {
             self.due.notify_waiters();
@@ -275,11 +317,22 @@ impl Hub {
                     Output::Close(link) => drop(inner.links.remove(&link)),
                     Output::Told(event) => {
                         inner.note(&event);
+                        if let Event::Heard { segment, .. } = event {
+                            inputs.push(self.ask_for_jobs(inner, segment));
+                        }
                         self.news.notify_waiters();
                     }
                     // Whoever wanted it told asks again.
                     Output::Untold { .. } => {}
-                    Output::Heard { .. } => {}
+                    Output::Heard { segment, message } => {
+                        let holds = |node: NodeId, site: &SitePart| {
+                            inner
+                                .fleet
+                                .belongs(node, &segment)
+                                .then(|| inner.held(node, site))
+                        };
+                        self.board.hear(&segment, message, moment(), &holds);
+                    }
                 }
             }
         }
@@ -287,6 +340,34 @@ impl Hub {
 }
 
 impl Inner {
+    fn look(&self, node: NodeId, segment: &Name, site: &SitePart, board: &Board) -> NodeView {
+        let place = self.place(node, segment);
+        let record = self.discovery.node(node).map(|presence| &presence.record);
+        let record = record.filter(|_| place == Place::Up);
+        NodeView {
+            presence: match place {
+                Place::Up => Known::Up,
+                Place::Down => Known::Down,
+                Place::Unknown => Known::Unknown,
+            },
+            busy: record.is_some_and(|record| record.busy),
+            free_bytes: record.map_or(0, |record| record.resources.disk_free_bytes),
+            base: match record {
+                Some(_) => Base::Known(board.serves(node, site, self.held(node, site))),
+                None => Base::Unknown,
+            },
+        }
+    }
+
+    /// What a node says of itself that it serves.
+    fn held(&self, node: NodeId, site: &SitePart) -> Option<VersionId> {
+        let holdings = &self.discovery.node(node)?.record.holdings;
+        let held = holdings
+            .iter()
+            .find(|held| held.site == site.site && held.part == site.part);
+        held.map(|held| held.version)
+    }
+
     /// False if the leader does not take what it is sent: it is let go.
     fn send(&mut self, link: LinkId, message: &Downward) -> bool {
         let Some(way) = self.links.get(&link) else {

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use bellwether_api::{Code, Problem};
 use bellwether_types::NodeId;
-use bellwether_wire::uplink::{Dismiss, Downward, Frames, Reason, Upward, frame};
+use bellwether_wire::uplink::{Dismiss, Downward, Frames, Outcome, Reason, Upward, frame};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
@@ -60,7 +60,7 @@ async fn hear(
     let why = loop {
         tokio::select! {
             next = reading.next() => match next {
-                Ok(Some(message)) => server.hub.said(link, message),
+                Ok(Some(message)) => server.hub.said(link, proved(&server, message)),
                 Ok(None) => break None,
                 Err(text) => break Some((Reason::Fault, text)),
             },
@@ -72,6 +72,25 @@ async fn hear(
     if let Some((reason, text)) = why {
         dismiss(&messages, reason, text).await;
     }
+}
+
+/// The message without receipts that are not signed by the nodes that they are of.
+fn proved(server: &Server, message: Upward) -> Upward {
+    let Upward::Outcomes(mut outcomes) = message else {
+        return message;
+    };
+    let fleet = server.hub.fleet();
+    outcomes.nodes.retain(|told| match &told.outcome {
+        Outcome::Live(receipt) => {
+            let holds = fleet.key(told.node).is_some_and(|key| receipt.holds(&key));
+            if !holds {
+                tracing::warn!(node = %told.node, job = %outcomes.job, "a receipt is not signed by its node");
+            }
+            holds
+        }
+        _ => true,
+    });
+    Upward::Outcomes(outcomes)
 }
 
 /// The first message, of a node that may speak for the segment that it names.

@@ -16,6 +16,7 @@ mod follow;
 mod hub;
 mod link;
 
+pub(crate) use fleet::Fleet;
 pub(crate) use follow::follow;
-pub(crate) use hub::{Hub, Place};
+pub(crate) use hub::{Hub, Place, TERM};
 pub(crate) use link::uplink;

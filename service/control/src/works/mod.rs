@@ -137,6 +137,11 @@ impl Works {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) const fn depot(&self) -> &Depot<RealDisk> {
+        &self.depot
+    }
+
     /// Makes the files that bring nodes from `base` to `target`, in their order. Said again it finds what lies there
     /// already, and reads no content. Nodes whose base is not kept any more get all of the content.
     ///

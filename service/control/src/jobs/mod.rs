@@ -1,0 +1,16 @@
+//! Jobs: brought to their end, step by step.
+//!
+//! - `bellwether_scheduling::next` decides; [`runner`] carries out and keeps each step before the next is decided.
+//! - [`Board`] has what nodes reported and were told since the server began. It is lost with the process: leaders are asked
+//!   to say it again.
+//! - `rules` makes of a site's policy what the decisions go by; `works` makes assignments and orders.
+
+mod board;
+mod carrying;
+mod catching;
+mod rules;
+mod runner;
+
+pub(crate) use board::Board;
+pub(crate) use rules::rules;
+pub(crate) use runner::run;
