@@ -3,8 +3,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent::AgentCommand;
 use crate::content::ContentCommand;
 use crate::control::{
-    Audit, EventsCommand, GroupCommand, Login, NodeCommand, Plan, Publish, SegmentCommand, Server,
-    SiteCommand, TokenCommand,
+    Audit, EventsCommand, GroupCommand, JobCommand, Login, NodeCommand, Plan, Publish, Rollback,
+    SegmentCommand, Server, SiteCommand, Status, TokenCommand,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -93,6 +93,13 @@ pub(crate) enum Command {
     /// List, label, move and put out nodes.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Show who is there, and who serves what.
+    Status(Status),
+    /// List, show and watch jobs, call them off, let them go live.
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Bring a site back to what was live before.
+    Rollback(Rollback),
     /// Show what happened, and what happens.
     Events(EventsCommand),
     /// Show who wanted what, and what came of it.
@@ -124,6 +131,9 @@ impl Command {
             Self::Publish(publish) => publish.run(output),
             Self::Segment(command) => command.run(output),
             Self::Node(command) => command.run(output),
+            Self::Status(status) => status.run(output),
+            Self::Job(command) => command.run(output),
+            Self::Rollback(rollback) => rollback.run(output),
             Self::Events(events) => events.run(output),
             Self::Audit(audit) => audit.run(output),
             Self::Agent(command) => command.run(output),

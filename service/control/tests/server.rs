@@ -2,17 +2,22 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use bellwether_api::routes::{
     CreateSite, Enrol, Health, ListSites, RemoveNode, ShowServer, ShowSettings,
 };
-use bellwether_api::{Code, EnrolRequest, NoQuery, Page};
+use bellwether_api::{Code, EnrolRequest, NoQuery, NodeSettings, Page};
 use bellwether_client::{CallError, Client, Credential, Identity, ServerUrl};
 use bellwether_control::{Running, ServerSettings, start};
-use bellwether_types::{Hash, NodeId};
-use rcgen::{CertificateParams, KeyPair};
+use bellwether_types::{Epoch, Hash, Incarnation, NodeId};
+use bellwether_wire::control::Formats;
+use bellwether_wire::uplink::{Downward, Hello, Reason};
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 
 const ANY: NoQuery = NoQuery {};
+/// A server that says nothing for so long says nothing.
+const SILENCE: Duration = Duration::from_secs(30);
 
 async fn running(data: &Path) -> Running {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -74,7 +79,7 @@ async fn people_and_nodes_speak_with_a_server_that_they_know_by_its_fingerprint(
         .unwrap();
     assert_eq!(sites.items, [site]);
 
-    let key = KeyPair::generate().unwrap();
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
     let request = CertificateParams::default()
         .serialize_request(&key)
         .unwrap()
@@ -96,6 +101,10 @@ async fn people_and_nodes_speak_with_a_server_that_they_know_by_its_fingerprint(
     let settings = node.call::<ShowSettings>(&(), &ANY, &()).await.unwrap();
     assert_eq!(settings, certified.settings);
 
+    let mut uplink = node.uplink(hello(&settings)).await.unwrap();
+    let welcome = uplink.stream.next(SILENCE).await.unwrap();
+    assert!(matches!(welcome, Downward::Welcome(_)), "{welcome:?}");
+
     // Its connection is open, and still it is nobody from now on.
     let name = "web".parse().unwrap();
     admin.call::<RemoveNode>(&name, &ANY, &()).await.unwrap();
@@ -104,6 +113,29 @@ async fn people_and_nodes_speak_with_a_server_that_they_know_by_its_fingerprint(
         panic!("{refused}")
     };
     assert_eq!(problem.code, Code::Unauthenticated);
+    let dismissed = loop {
+        match uplink.stream.next(SILENCE).await.unwrap() {
+            Downward::Dismiss(dismiss) => break dismiss,
+            _ => {}
+        }
+    };
+    assert_eq!(dismissed.reason, Reason::NotAllowed);
+}
+
+/// What the node of the test says as the leader of its segment.
+fn hello(settings: &NodeSettings) -> Hello {
+    let epoch = Epoch {
+        counter: 1,
+        leader: NodeId::from_bytes([7; 16]),
+    };
+    Hello {
+        segment: settings.segment.clone(),
+        epoch,
+        incarnation: Incarnation(1),
+        formats: Formats::default(),
+        settings: settings.number,
+        jobs: Vec::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
