@@ -16,7 +16,7 @@ use super::{metadata, no_faults};
 const ROOMS_OF_CORE: &[&str] = &["types", "wire", "machine", "delta"];
 
 /// Rooms of core that join protocols to what a node is: they lie above all others.
-const JOINING_ROOMS_OF_CORE: &[&str] = &["segment"];
+const JOINING_ROOMS_OF_CORE: &[&str] = &["segment", "leading"];
 
 const FLOORS: &[&str] = &["core", "io", "service", "app"];
 
