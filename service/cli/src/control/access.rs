@@ -24,17 +24,24 @@ pub(crate) struct Access {
 }
 
 /// A control server to ask.
-pub(super) struct Remote {
+pub(crate) struct Remote {
     pub(super) client: Arc<Client>,
     runtime: Runtime,
 }
 
 impl Access {
+    /// By the file that `login` wrote there.
+    pub(crate) const fn of(context: PathBuf) -> Self {
+        Self {
+            context: Some(context),
+        }
+    }
+
     pub(super) fn place(&self) -> Result<PathBuf, Failure> {
         self.context.clone().map_or_else(context::place, Ok)
     }
 
-    pub(super) fn open(&self) -> Result<Remote, Failure> {
+    pub(crate) fn open(&self) -> Result<Remote, Failure> {
         Remote::open(Context::read(&self.place()?)?)
     }
 }
@@ -52,8 +59,13 @@ impl Remote {
         })
     }
 
+    /// To ask in other ways than one question after the other.
+    pub(crate) fn into_parts(self) -> (Arc<Client>, Runtime) {
+        (self.client, self.runtime)
+    }
+
     /// Asks, and waits for the answer.
-    pub(super) fn call<E: Endpoint>(
+    pub(crate) fn call<E: Endpoint>(
         &self,
         key: &E::Key,
         query: &E::Query,

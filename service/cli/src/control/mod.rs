@@ -20,6 +20,7 @@ mod staging;
 mod status;
 mod token;
 
+pub(crate) use access::{Access, Remote};
 pub(crate) use audit::Audit;
 pub(crate) use events::EventsCommand;
 pub(crate) use group::GroupCommand;

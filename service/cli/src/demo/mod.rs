@@ -1,165 +1,274 @@
+mod page;
+mod programs;
 mod sample;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use bellwether_content::assignment::{Action, Header, Trust};
-use bellwether_content::update::Coding;
-use bellwether_delta::Effort;
-use bellwether_disk::publish::{Making, Source, publish};
-use bellwether_disk::scan::{self, Fingerprints, ScanPolicy};
-use bellwether_disk::stage::{Accepting, stage};
-use bellwether_disk::{Options, RealDisk, Site, SiteError, Switched};
-use bellwether_types::{ByteSize, Serial, Term, VersionId};
-use bellwether_wire::SigningKey;
+use bellwether_api::routes::{ListJobs, ListSegments, ShowJob, ShowStatus};
+use bellwether_api::{JobInfo, JobsPage, Page, Presence, Since, StatusPage};
+use bellwether_types::{ByteSize, Name, VersionId};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use tempfile::TempDir;
 
+use crate::control::{Access, Remote};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::keys;
 use crate::output::Output;
+use page::Page as StatusBoard;
+use programs::{Node, Programs, Server, channels};
 
-/// Publish, update and roll back a sample site in a temporary directory.
+/// A control server and some nodes on this machine: publish a site, update it while a leader is killed, roll it back.
+///
+/// All of them are processes of this program that speak over the loopback interface, as they would over a network.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// Leave everything there to look at, and say where.
+    /// End after the story, instead of leaving everything running to be looked at.
     #[arg(long)]
-    keep: bool,
+    exit: bool,
+    /// Segments.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=8))]
+    segments: usize,
+    /// Nodes of each segment.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=8))]
+    nodes: usize,
+    /// Where everything is kept; a directory that is removed in the end unless given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
+
+/// More than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// From one look to the next.
+const LOOK: Duration = Duration::from_millis(50);
+const SITE: &str = "demo";
 
 impl Demo {
     pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
-        let place = TempDir::with_prefix("bellwether-demo-");
-        let place = place.map_err(|error| Failure::io("create", &std::env::temp_dir(), error))?;
-        let told = story(place.path(), output);
-        if self.keep {
-            output.say(format_args!("kept in {}", place.keep().display()));
+        let (place, _temporary) = self.place()?;
+        let mut story = Story::begin(&place, &self, output)?;
+        story.tell()?;
+        if self.exit {
+            return Ok(Exit::Done);
         }
-        told.map(|()| Exit::Done)
+        story.leave_open()
+    }
+
+    fn place(&self) -> Result<(PathBuf, Option<TempDir>), Failure> {
+        let temporary = |error| Failure::io("create", &std::env::temp_dir(), error);
+        match &self.data {
+            Some(data) => {
+                std::fs::create_dir_all(data).map_err(|error| Failure::io("create", data, error))?;
+                let data = data.canonicalize();
+                Ok((data.map_err(|error| Failure::io("open", &PathBuf::from("."), error))?, None))
+            }
+            None => {
+                let place = TempDir::with_prefix("bellwether-demo-").map_err(temporary)?;
+                Ok((place.path().to_owned(), Some(place)))
+            }
+        }
     }
 }
 
-/// The steps that anybody can repeat by hand, in the same order.
-fn story(place: &Path, output: &Output) -> Result<(), Failure> {
-    let (first, second) = (place.join("staging-1"), place.join("staging-2"));
-    sample::write_first(&first).map_err(|error| Failure::io("write", &first, error))?;
-    sample::write_second(&second).map_err(|error| Failure::io("write", &second, error))?;
-    let signing = SigningKey::from_seed(keys::random_bytes()?);
-    let story = Story {
-        place,
-        root: place.join("root"),
-        signing,
-    };
-    std::fs::create_dir(&story.root).map_err(|error| Failure::io("create", &story.root, error))?;
-
-    let first = story.scan("sample", &first, output)?;
-    let second = story.scan("update", &second, output)?;
-    let full = story.plan("publish", &Source::empty(), &first, output)?;
-    let staged = story.stage(&full, output)?;
-    story.switch("commit", |site| site.commit(Some(staged)), output)?;
-    let delta = story.plan("update", &first, &second, output)?;
-    let staged = story.stage(&delta, output)?;
-    story.switch("commit", |site| site.commit(Some(staged)), output)?;
-    story.switch("rollback", |site| site.rollback(None), output)?;
-    let differences = story.site()?.verify(None)?.len();
-    output.say(format_args!(
-        "verify    {differences} differences between live and its manifest"
-    ));
-    Ok(())
+struct Story<'o> {
+    programs: Programs,
+    server: Server,
+    remote: Remote,
+    nodes: Vec<(Node, String)>,
+    channels: Vec<String>,
+    place: PathBuf,
+    output: &'o Output,
 }
 
-struct Story<'p> {
-    place: &'p Path,
-    root: PathBuf,
-    signing: SigningKey,
-}
-
-impl Story<'_> {
-    fn site(&self) -> Result<Site<RealDisk>, Failure> {
-        let disk = RealDisk::open(&self.root);
-        let disk = disk.map_err(|errno| Failure::io("open", &self.root, errno.into()))?;
-        let name = "demo".parse().expect("a name");
-        Ok(Site::open(disk, name, Options::default()))
-    }
-
-    fn scan(&self, what: &str, tree: &Path, output: &Output) -> Result<Source, Failure> {
-        let scan = scan::scan(tree, &ScanPolicy::default(), Fingerprints::default(), &())?;
-        let (entries, len) = (scan.manifest.len(), ByteSize(scan.manifest.content_len()));
-        let version = scan.manifest.version().short();
-        output.say(format_args!(
-            "{what:9} {entries} entries, {len}: version {version}"
-        ));
-        Ok(Source::scanned(tree, scan)?)
-    }
-
-    fn plan(
-        &self,
-        what: &str,
-        base: &Source,
-        target: &Source,
-        output: &Output,
-    ) -> Result<PathBuf, Failure> {
-        let out = self.place.join(format!("{what}.bwa"));
-        let making = Making {
-            coding: Coding {
-                effort: Effort::Default,
-                size_max: None,
-            },
-            first_seen: base.manifest(),
-            compressible: &|_| true,
-            header: Header::new(Action::Publish, Serial(0), Term(1)),
-            signing: Some(&self.signing),
-            sealing: None,
-            threads: None,
-            progress: &|_, _| {},
+impl<'o> Story<'o> {
+    /// The server, and its nodes as they come.
+    fn begin(place: &Path, demo: &Demo, output: &'o Output) -> Result<Self, Failure> {
+        let mut programs = Programs::new(place)?;
+        let server = programs.serve()?;
+        output.say(format_args!("server     {} keeps everything in {}", server.url, place.display()));
+        let admin = server.admin.display().to_string();
+        programs.run(&["login", &server.url, "--ca", &server.ca, "--token-file", &admin])?;
+        let remote = Access::of(programs.context()).open()?;
+        let mut nodes = Vec::new();
+        let mut tokens = Vec::new();
+        for segment in SEGMENTS.iter().take(demo.segments) {
+            let given = programs.run(&["token", "create", segment, "--role", "node", "--segment", segment])?;
+            let token = given["token"].as_str().unwrap_or_default().to_owned();
+            for number in 1..=demo.nodes {
+                let node = Node {
+                    name: format!("{segment}-{number}"),
+                    segment: (*segment).to_owned(),
+                };
+                nodes.push((node, token.clone()));
+            }
+            tokens.push(token);
+        }
+        let channels = channels(demo.segments, demo.nodes)?;
+        let mut story = Self {
+            programs,
+            server,
+            remote,
+            nodes,
+            channels,
+            place: place.to_owned(),
+            output,
         };
-        let made = publish(base, target, &making, &out)?;
-        let (commands, target) = (made.commands.len(), ByteSize(made.target.content_len()));
-        let len: u64 = made.parts.iter().map(|(_, _, len)| len).sum();
-        output.say(format_args!(
-            "plan      {commands} commands, {} signed bytes for a site of {target}",
-            ByteSize(len)
-        ));
-        Ok(out)
+        for at in 0..story.nodes.len() {
+            story.join(at)?;
+        }
+        Ok(story)
     }
 
-    fn stage(&self, file: &Path, output: &Output) -> Result<VersionId, Failure> {
-        let opened = File::open(file).map_err(|error| Failure::io("open", file, error))?;
-        let accepting = Accepting {
-            trust: &Trust::Keys(vec![self.signing.public()]),
-            content_key: None,
-            allow_set_id: false,
-            progress: &|_, _| {},
-        };
-        let started = Instant::now();
-        let staged = stage(&self.site()?, [opened], &accepting);
-        let staged = staged.map_err(|error| Failure::of_stage(error, &[file.to_owned()]))?;
-        output.say(format_args!(
-            "stage     {} beside the live tree: {} files, {} written in {} ms",
-            staged.version.short(),
-            staged.files_written,
-            ByteSize(staged.bytes_written),
-            started.elapsed().as_millis()
-        ));
-        Ok(staged.version)
-    }
+    fn tell(&mut self) -> Result<(), Failure> {
+        self.elect()?;
+        let (first, second) = (self.place.join("site-1"), self.place.join("site-2"));
+        sample::write_first(&first).map_err(|error| Failure::io("write", &first, error))?;
+        sample::write_second(&second).map_err(|error| Failure::io("write", &second, error))?;
+        self.command(&["site", "create", SITE, "--quorum-after", "60%"])?;
+        self.command(&["group", "create", "everybody", "--site", SITE])?;
 
-    fn switch(
-        &self,
-        what: &str,
-        switch: impl FnOnce(&Site<RealDisk>) -> Result<Switched, SiteError>,
-        output: &Output,
-    ) -> Result<(), Failure> {
-        let site = self.site()?;
         let started = Instant::now();
-        let switched = switch(&site)?;
-        output.say(format_args!(
-            "{what:9} {} is live, {} ms",
-            switched.to.short(),
-            started.elapsed().as_millis()
-        ));
+        self.command(&["publish", SITE, &first.display().to_string(), "--wait"])?;
+        let version = self.everywhere(self.nodes.len())?;
+        self.say("publish", format_args!("{} is live on {} nodes after {}", version.short(), self.nodes.len(), took(started)));
+
+        self.update(&second)?;
+        let started = Instant::now();
+        self.command(&["rollback", SITE, "--wait"])?;
+        let back = self.everywhere(self.nodes.len())?;
+        self.say("rollback", format_args!("{} is live on {} nodes again after {}, without a byte of content", back.short(), self.nodes.len(), took(started)));
         Ok(())
     }
+
+    /// Each segment finds its own leader.
+    fn elect(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let per_segment = self.nodes.len() / self.channels_count();
+        let leaders = self.until("every segment has a leader and all its nodes", |story| {
+            let segments = story.remote.call::<ListSegments>(&(), &Page::default(), &())?.items;
+            let whole = segments.iter().filter(|one| one.up as usize == per_segment);
+            let leaders: Vec<(Name, Name)> = whole
+                .filter_map(|one| Some((one.name.clone(), one.leader.as_ref()?.name.clone())))
+                .collect();
+            Ok((leaders.len() == story.channels_count()).then_some(leaders))
+        })?;
+        for (segment, leader) in leaders {
+            self.say("segment", format_args!("{segment}: {per_segment} nodes elected {leader}"));
+        }
+        self.say("segment", format_args!("all of it took {}", took(started)));
+        Ok(())
+    }
+
+    /// A leader is killed while content is on its way.
+    fn update(&mut self, tree: &Path) -> Result<(), Failure> {
+        let started = Instant::now();
+        let mut publish = self.programs.command();
+        publish.args(["publish", SITE]).arg(tree).args(["--wait", "--output", "json"]);
+        publish.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let publish = publish.spawn();
+        let mut publish = publish.map_err(|error| Failure::new(Exit::of_io(&error), error))?;
+        let job = self.until("the update is on its way", |story| {
+            let page = JobsPage { open: Some(true), ..JobsPage::default() };
+            let jobs = story.remote.call::<ListJobs>(&(), &page, &())?.items;
+            let Some(line) = jobs.first() else {
+                return Ok(None);
+            };
+            let job = story.remote.call::<ShowJob>(&line.name, &Since::default(), &())?;
+            let is_under_way = job.segments.iter().any(|one| one.fetched > 0);
+            Ok((is_under_way || job.over).then_some(job))
+        })?;
+        let segments = self.remote.call::<ListSegments>(&(), &Page::default(), &())?.items;
+        let leader = segments.first().and_then(|one| one.leader.as_ref());
+        let leader = leader.map(|leader| leader.name.to_string()).unwrap_or_default();
+        self.programs.kill(&leader);
+        self.say("kill", format_args!("{leader} led {}, and is killed while job {} is {}", segments[0].name, job.line.name, job.phase));
+        let job = self.over(&job.line.name)?;
+        let _ = publish.wait();
+        let bytes = job.segments.iter().map(|one| one.bytes).max().unwrap_or(0);
+        self.say("update", format_args!("{} nodes are live with {} after {}: {} to each segment for a site of {}", job.live, job.line.target.map_or_else(String::new, |v| v.short()), took(started), ByteSize(bytes), ByteSize(sample::content_len(tree))));
+        let at = self.nodes.iter().position(|(node, _)| node.name == leader);
+        if let Some(at) = at {
+            self.join(at)?;
+            let started = Instant::now();
+            self.everywhere(self.nodes.len())?;
+            self.say("return", format_args!("{leader} came back, and caught up by itself within {}", took(started)));
+        }
+        Ok(())
+    }
+
+    /// Until Ctrl-C.
+    fn leave_open(self) -> Result<Exit, Failure> {
+        let board = StatusBoard::open(self.programs.context())?;
+        let context = self.programs.context();
+        self.output.say(format_args!("\nlook       http://{}", board.address()));
+        self.output.say(format_args!("try        export BELLWETHER_CONTEXT={}", context.display()));
+        for words in ["segment list", "node list", "status", "job list", "events --after 0", "publish demo DIR"] {
+            self.output.say(format_args!("           bellwether {words}"));
+        }
+        self.output.say("end        Ctrl-C");
+        board.serve()?;
+        Ok(Exit::Done)
+    }
+
+    fn join(&mut self, at: usize) -> Result<(), Failure> {
+        let (node, token) = self.nodes[at].clone();
+        self.programs.join(&node, &self.server, &token, &self.channels[at])
+    }
+
+    fn channels_count(&self) -> usize {
+        let mut segments: Vec<&str> = self.nodes.iter().map(|(node, _)| node.segment.as_str()).collect();
+        segments.dedup();
+        segments.len()
+    }
+
+    /// Waits until so many nodes serve one and the same version.
+    fn everywhere(&mut self, count: usize) -> Result<VersionId, Failure> {
+        self.until("every node serves the same", |story| {
+            let status = story.remote.call::<ShowStatus>(&(), &StatusPage::default(), &())?.items;
+            let up = status.iter().filter(|node| node.presence == Presence::Up);
+            let served: Vec<VersionId> = up.flat_map(|node| node.serves.iter().filter(|one| !one.behind).map(|one| one.version)).collect();
+            let same = served.windows(2).all(|pair| pair[0] == pair[1]);
+            Ok((served.len() == count && same).then(|| served[0]))
+        })
+    }
+
+    fn over(&mut self, job: &Name) -> Result<JobInfo, Failure> {
+        self.until("the job is over", |story| {
+            let job = story.remote.call::<ShowJob>(job, &Since::default(), &())?;
+            Ok(job.over.then_some(job))
+        })
+    }
+
+    fn until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+        let started = Instant::now();
+        loop {
+            if let Some(found) = look(self)? {
+                return Ok(found);
+            }
+            if started.elapsed() > PATIENCE {
+                let why = format!("waited {} in vain until {what}", took(started));
+                return Err(Failure::new(Exit::TimedOut, why).hint(format!("logs are in {}, if --data says where", self.place.display())));
+            }
+            sleep(LOOK);
+        }
+    }
+
+    /// A command that anybody could type.
+    fn command(&self, words: &[&str]) -> Result<(), Failure> {
+        self.output.say(format_args!("$ bellwether {}", words.join(" ")));
+        self.programs.run(words).map(drop)
+    }
+
+    fn say(&self, what: &str, line: impl std::fmt::Display) {
+        self.output.say(format_args!("{what:10} {line}"));
+    }
+}
+
+const SEGMENTS: [&str; 8] = ["north", "south", "east", "west", "hill", "shore", "mill", "port"];
+
+fn took(started: Instant) -> String {
+    format!("{:.1} s", started.elapsed().as_secs_f64())
 }

@@ -1,5 +1,5 @@
-//! Two versions of a small site, the same on every machine: pages that change by a word, a bundle
-//! that is renamed and edited, an image that stays, a directory that moves.
+//! Two versions of a small site, the same on every machine: pages that change by a word, a bundle that is renamed and
+//! edited, an image that stays, a directory that moves, and a film that is new.
 
 use std::fs;
 use std::io;
@@ -8,6 +8,8 @@ use std::path::Path;
 
 const PAGES: u32 = 400;
 const IMAGE_LEN: usize = 1 << 20;
+/// Long enough that something can happen while it is on its way.
+const FILM_LEN: usize = 32 << 20;
 
 /// The site as it is published first.
 pub(super) fn write_first(root: &Path) -> io::Result<()> {
@@ -16,7 +18,19 @@ pub(super) fn write_first(root: &Path) -> io::Result<()> {
 
 /// The same site, updated.
 pub(super) fn write_second(root: &Path) -> io::Result<()> {
-    write(root, "assets/app.2.js", &bundle("1.1"), "news", "Summer")
+    write(root, "assets/app.2.js", &bundle("1.1"), "news", "Summer")?;
+    fs::write(root.join("assets/film.bin"), noise(FILM_LEN))
+}
+
+/// Bytes of all files in a directory and those in it.
+pub(super) fn content_len(root: &Path) -> u64 {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let lens = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => content_len(&entry.path()),
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        _ => 0,
+    });
+    lens.sum()
 }
 
 fn write(root: &Path, script: &str, bundle: &str, articles: &str, season: &str) -> io::Result<()> {
