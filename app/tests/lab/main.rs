@@ -5,4 +5,5 @@ mod assignments;
 mod faults;
 mod forgery;
 mod office;
+mod publish;
 mod transfer;

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use bellwether_kit::farm::noise;
-use bellwether_lab::{Shape, in_lab, until};
-
-use crate::farm::{Farm, PATIENCE};
+use bellwether_lab::farm::{Farm, PATIENCE};
+use bellwether_lab::{Lab, Shape, in_lab, until};
 
 /// Bits a second of nodes' links: what is sent takes a while then, and faults find it under way.
 const RATE: u64 = 50_000_000;
@@ -19,7 +18,10 @@ fn site(folder: &Path, version: u64, film: usize) -> Result<PathBuf> {
     fs::create_dir_all(root.join("pages/deep"))?;
     for page in 0..40 {
         let of = if page % 8 == 0 { version } else { 0 };
-        fs::write(root.join(format!("pages/{page}.html")), format!("page {page} of {of}\n").repeat(40))?;
+        fs::write(
+            root.join(format!("pages/{page}.html")),
+            format!("page {page} of {of}\n").repeat(40),
+        )?;
     }
     fs::write(root.join("pages/deep/logo.png"), noise(7, 64 << 10))?;
     if film > 0 {
@@ -33,9 +35,12 @@ fn site(folder: &Path, version: u64, film: usize) -> Result<PathBuf> {
 #[test]
 fn a_site_is_published_updated_and_rolled_back_on_every_node_of_every_segment() {
     in_lab(|lab| {
-        let farm = Farm::start(lab, 2, 3)?;
+        let farm = start(lab, 2, 3)?;
         farm.define(&[])?;
-        let (first, second) = (site(farm.lab.folder(), 1, MIB)?, site(farm.lab.folder(), 2, 0)?);
+        let (first, second) = (
+            site(farm.lab.folder(), 1, MIB)?,
+            site(farm.lab.folder(), 2, 0)?,
+        );
         farm.publish(&first)?;
         farm.serves(&first)?;
         farm.publish(&second)?;
@@ -48,7 +53,10 @@ fn a_site_is_published_updated_and_rolled_back_on_every_node_of_every_segment() 
             .iter()
             .filter_map(|node| node["serves"][0]["version"].as_str())
             .collect();
-        ensure!(versions.len() == 6 && versions.windows(2).all(|pair| pair[0] == pair[1]), "{status:#}");
+        ensure!(
+            versions.len() == 6 && versions.windows(2).all(|pair| pair[0] == pair[1]),
+            "{status:#}"
+        );
         Ok(())
     });
 }
@@ -57,14 +65,19 @@ fn a_site_is_published_updated_and_rolled_back_on_every_node_of_every_segment() 
 #[test]
 fn a_leader_killed_in_mid_publish_holds_up_nobody_and_catches_up() {
     in_lab(|lab| {
-        let mut farm = Farm::start(lab, 2, 3)?;
+        let mut farm = start(lab, 2, 3)?;
         farm.define(&["--quorum-after", "60%"])?;
         let first = site(farm.lab.folder(), 1, 0)?;
         farm.publish(&first)?;
         farm.serves(&first)?;
         slow(&farm)?;
         let second = site(farm.lab.folder(), 2, 16 * MIB)?;
-        let mut publish = farm.begin(&["publish", "shop", second.to_str().context("UTF-8")?, "--wait"])?;
+        let mut publish = farm.begin(&[
+            "publish",
+            "shop",
+            second.to_str().context("UTF-8")?,
+            "--wait",
+        ])?;
         under_way(&farm)?;
         let leader = farm.leader(0)?;
         farm.kill(leader)?;
@@ -79,11 +92,17 @@ fn a_leader_killed_in_mid_publish_holds_up_nobody_and_catches_up() {
 #[test]
 fn a_control_server_killed_in_mid_publish_goes_on() {
     in_lab(|lab| {
-        let mut farm = Farm::start(lab, 2, 2)?;
+        let mut farm = start(lab, 2, 2)?;
         farm.define(&[])?;
         slow(&farm)?;
         let tree = site(farm.lab.folder(), 1, 8 * MIB)?;
-        farm.begin(&["publish", "shop", tree.to_str().context("UTF-8")?, "--detach"])?.wait()?;
+        farm.begin(&[
+            "publish",
+            "shop",
+            tree.to_str().context("UTF-8")?,
+            "--detach",
+        ])?
+        .wait()?;
         under_way(&farm)?;
         farm.restart_server()?;
         farm.serves(&tree)?;
@@ -99,9 +118,12 @@ fn a_control_server_killed_in_mid_publish_goes_on() {
 #[test]
 fn a_node_that_was_away_is_brought_to_what_is_live() {
     in_lab(|lab| {
-        let mut farm = Farm::start(lab, 1, 4)?;
+        let mut farm = start(lab, 1, 4)?;
         farm.define(&["--quorum-after", "60%"])?;
-        let (first, second) = (site(farm.lab.folder(), 1, 0)?, site(farm.lab.folder(), 2, 0)?);
+        let (first, second) = (
+            site(farm.lab.folder(), 1, 0)?,
+            site(farm.lab.folder(), 2, 0)?,
+        );
         farm.publish(&first)?;
         let away = (farm.leader(0)? + 1) % 4;
         farm.kill(away)?;
@@ -111,6 +133,11 @@ fn a_node_that_was_away_is_brought_to_what_is_live() {
         farm.start_node(away)?;
         farm.serves(&second)
     });
+}
+
+fn start(lab: &mut Lab, segments: usize, nodes: usize) -> Result<Farm<'_>> {
+    let program = Path::new(env!("CARGO_BIN_EXE_bellwether"));
+    Farm::start(lab, program, segments, nodes)
 }
 
 fn slow(farm: &Farm<'_>) -> Result<()> {

@@ -61,9 +61,13 @@ impl Demo {
         let temporary = |error| Failure::io("create", &std::env::temp_dir(), error);
         match &self.data {
             Some(data) => {
-                std::fs::create_dir_all(data).map_err(|error| Failure::io("create", data, error))?;
+                std::fs::create_dir_all(data)
+                    .map_err(|error| Failure::io("create", data, error))?;
                 let data = data.canonicalize();
-                Ok((data.map_err(|error| Failure::io("open", &PathBuf::from("."), error))?, None))
+                Ok((
+                    data.map_err(|error| Failure::io("open", &PathBuf::from("."), error))?,
+                    None,
+                ))
             }
             None => {
                 let place = TempDir::with_prefix("bellwether-demo-").map_err(temporary)?;
@@ -88,14 +92,33 @@ impl<'o> Story<'o> {
     fn begin(place: &Path, demo: &Demo, output: &'o Output) -> Result<Self, Failure> {
         let mut programs = Programs::new(place)?;
         let server = programs.serve()?;
-        output.say(format_args!("server     {} keeps everything in {}", server.url, place.display()));
+        output.say(format_args!(
+            "server     {} keeps everything in {}",
+            server.url,
+            place.display()
+        ));
         let admin = server.admin.display().to_string();
-        programs.run(&["login", &server.url, "--ca", &server.ca, "--token-file", &admin])?;
+        programs.run(&[
+            "login",
+            &server.url,
+            "--ca",
+            &server.ca,
+            "--token-file",
+            &admin,
+        ])?;
         let remote = Access::of(programs.context()).open()?;
         let mut nodes = Vec::new();
         let mut tokens = Vec::new();
         for segment in SEGMENTS.iter().take(demo.segments) {
-            let given = programs.run(&["token", "create", segment, "--role", "node", "--segment", segment])?;
+            let given = programs.run(&[
+                "token",
+                "create",
+                segment,
+                "--role",
+                "node",
+                "--segment",
+                segment,
+            ])?;
             let token = given["token"].as_str().unwrap_or_default().to_owned();
             for number in 1..=demo.nodes {
                 let node = Node {
@@ -133,13 +156,29 @@ impl<'o> Story<'o> {
         let started = Instant::now();
         self.command(&["publish", SITE, &first.display().to_string(), "--wait"])?;
         let version = self.everywhere(self.nodes.len())?;
-        self.say("publish", format_args!("{} is live on {} nodes after {}", version.short(), self.nodes.len(), took(started)));
+        self.say(
+            "publish",
+            format_args!(
+                "{} is live on {} nodes after {}",
+                version.short(),
+                self.nodes.len(),
+                took(started)
+            ),
+        );
 
         self.update(&second)?;
         let started = Instant::now();
         self.command(&["rollback", SITE, "--wait"])?;
         let back = self.everywhere(self.nodes.len())?;
-        self.say("rollback", format_args!("{} is live on {} nodes again after {}, without a byte of content", back.short(), self.nodes.len(), took(started)));
+        self.say(
+            "rollback",
+            format_args!(
+                "{} is live on {} nodes again after {}, without a byte of content",
+                back.short(),
+                self.nodes.len(),
+                took(started)
+            ),
+        );
         Ok(())
     }
 
@@ -148,7 +187,10 @@ impl<'o> Story<'o> {
         let started = Instant::now();
         let per_segment = self.nodes.len() / self.channels_count();
         let leaders = self.until("every segment has a leader and all its nodes", |story| {
-            let segments = story.remote.call::<ListSegments>(&(), &Page::default(), &())?.items;
+            let segments = story
+                .remote
+                .call::<ListSegments>(&(), &Page::default(), &())?
+                .items;
             let whole = segments.iter().filter(|one| one.up as usize == per_segment);
             let leaders: Vec<(Name, Name)> = whole
                 .filter_map(|one| Some((one.name.clone(), one.leader.as_ref()?.name.clone())))
@@ -156,7 +198,10 @@ impl<'o> Story<'o> {
             Ok((leaders.len() == story.channels_count()).then_some(leaders))
         })?;
         for (segment, leader) in leaders {
-            self.say("segment", format_args!("{segment}: {per_segment} nodes elected {leader}"));
+            self.say(
+                "segment",
+                format_args!("{segment}: {per_segment} nodes elected {leader}"),
+            );
         }
         self.say("segment", format_args!("all of it took {}", took(started)));
         Ok(())
@@ -166,35 +211,73 @@ impl<'o> Story<'o> {
     fn update(&mut self, tree: &Path) -> Result<(), Failure> {
         let started = Instant::now();
         let mut publish = self.programs.command();
-        publish.args(["publish", SITE]).arg(tree).args(["--wait", "--output", "json"]);
-        publish.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        publish
+            .args(["publish", SITE])
+            .arg(tree)
+            .args(["--wait", "--output", "json"]);
+        publish
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let publish = publish.spawn();
         let mut publish = publish.map_err(|error| Failure::new(Exit::of_io(&error), error))?;
         let job = self.until("the update is on its way", |story| {
-            let page = JobsPage { open: Some(true), ..JobsPage::default() };
+            let page = JobsPage {
+                open: Some(true),
+                ..JobsPage::default()
+            };
             let jobs = story.remote.call::<ListJobs>(&(), &page, &())?.items;
             let Some(line) = jobs.first() else {
                 return Ok(None);
             };
-            let job = story.remote.call::<ShowJob>(&line.name, &Since::default(), &())?;
+            let job = story
+                .remote
+                .call::<ShowJob>(&line.name, &Since::default(), &())?;
             let is_under_way = job.segments.iter().any(|one| one.fetched > 0);
             Ok((is_under_way || job.over).then_some(job))
         })?;
-        let segments = self.remote.call::<ListSegments>(&(), &Page::default(), &())?.items;
+        let segments = self
+            .remote
+            .call::<ListSegments>(&(), &Page::default(), &())?
+            .items;
         let leader = segments.first().and_then(|one| one.leader.as_ref());
-        let leader = leader.map(|leader| leader.name.to_string()).unwrap_or_default();
+        let leader = leader
+            .map(|leader| leader.name.to_string())
+            .unwrap_or_default();
         self.programs.kill(&leader);
-        self.say("kill", format_args!("{leader} led {}, and is killed while job {} is {}", segments[0].name, job.line.name, job.phase));
+        self.say(
+            "kill",
+            format_args!(
+                "{leader} led {}, and is killed while job {} is {}",
+                segments[0].name, job.line.name, job.phase
+            ),
+        );
         let job = self.over(&job.line.name)?;
         let _ = publish.wait();
         let bytes = job.segments.iter().map(|one| one.bytes).max().unwrap_or(0);
-        self.say("update", format_args!("{} nodes are live with {} after {}: {} to each segment for a site of {}", job.live, job.line.target.map_or_else(String::new, |v| v.short()), took(started), ByteSize(bytes), ByteSize(sample::content_len(tree))));
+        self.say(
+            "update",
+            format_args!(
+                "{} nodes are live with {} after {}: {} to each segment for a site of {}",
+                job.live,
+                job.line.target.map_or_else(String::new, |v| v.short()),
+                took(started),
+                ByteSize(bytes),
+                ByteSize(sample::content_len(tree))
+            ),
+        );
         let at = self.nodes.iter().position(|(node, _)| node.name == leader);
         if let Some(at) = at {
             self.join(at)?;
             let started = Instant::now();
             self.everywhere(self.nodes.len())?;
-            self.say("return", format_args!("{leader} came back, and caught up by itself within {}", took(started)));
+            self.say(
+                "return",
+                format_args!(
+                    "{leader} came back, and caught up by itself within {}",
+                    took(started)
+                ),
+            );
         }
         Ok(())
     }
@@ -203,10 +286,22 @@ impl<'o> Story<'o> {
     fn leave_open(self) -> Result<Exit, Failure> {
         let board = StatusBoard::open(self.programs.context())?;
         let context = self.programs.context();
-        self.output.say(format_args!("\nlook       http://{}", board.address()));
-        self.output.say(format_args!("try        export BELLWETHER_CONTEXT={}", context.display()));
-        for words in ["segment list", "node list", "status", "job list", "events --after 0", "publish demo DIR"] {
-            self.output.say(format_args!("           bellwether {words}"));
+        self.output
+            .say(format_args!("\nlook       http://{}", board.address()));
+        self.output.say(format_args!(
+            "try        export BELLWETHER_CONTEXT={}",
+            context.display()
+        ));
+        for words in [
+            "segment list",
+            "node list",
+            "status",
+            "job list",
+            "events --after 0",
+            "publish demo DIR",
+        ] {
+            self.output
+                .say(format_args!("           bellwether {words}"));
         }
         self.output.say("end        Ctrl-C");
         board.serve()?;
@@ -215,11 +310,16 @@ impl<'o> Story<'o> {
 
     fn join(&mut self, at: usize) -> Result<(), Failure> {
         let (node, token) = self.nodes[at].clone();
-        self.programs.join(&node, &self.server, &token, &self.channels[at])
+        self.programs
+            .join(&node, &self.server, &token, &self.channels[at])
     }
 
     fn channels_count(&self) -> usize {
-        let mut segments: Vec<&str> = self.nodes.iter().map(|(node, _)| node.segment.as_str()).collect();
+        let mut segments: Vec<&str> = self
+            .nodes
+            .iter()
+            .map(|(node, _)| node.segment.as_str())
+            .collect();
         segments.dedup();
         segments.len()
     }
@@ -227,9 +327,19 @@ impl<'o> Story<'o> {
     /// Waits until so many nodes serve one and the same version.
     fn everywhere(&mut self, count: usize) -> Result<VersionId, Failure> {
         self.until("every node serves the same", |story| {
-            let status = story.remote.call::<ShowStatus>(&(), &StatusPage::default(), &())?.items;
+            let status = story
+                .remote
+                .call::<ShowStatus>(&(), &StatusPage::default(), &())?
+                .items;
             let up = status.iter().filter(|node| node.presence == Presence::Up);
-            let served: Vec<VersionId> = up.flat_map(|node| node.serves.iter().filter(|one| !one.behind).map(|one| one.version)).collect();
+            let served: Vec<VersionId> = up
+                .flat_map(|node| {
+                    node.serves
+                        .iter()
+                        .filter(|one| !one.behind)
+                        .map(|one| one.version)
+                })
+                .collect();
             let same = served.windows(2).all(|pair| pair[0] == pair[1]);
             Ok((served.len() == count && same).then(|| served[0]))
         })
@@ -242,7 +352,11 @@ impl<'o> Story<'o> {
         })
     }
 
-    fn until<T>(&mut self, what: &str, mut look: impl FnMut(&mut Self) -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+    fn until<T>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
         let started = Instant::now();
         loop {
             if let Some(found) = look(self)? {
@@ -250,7 +364,10 @@ impl<'o> Story<'o> {
             }
             if started.elapsed() > PATIENCE {
                 let why = format!("waited {} in vain until {what}", took(started));
-                return Err(Failure::new(Exit::TimedOut, why).hint(format!("logs are in {}, if --data says where", self.place.display())));
+                return Err(Failure::new(Exit::TimedOut, why).hint(format!(
+                    "logs are in {}, if --data says where",
+                    self.place.display()
+                )));
             }
             sleep(LOOK);
         }
@@ -258,7 +375,8 @@ impl<'o> Story<'o> {
 
     /// A command that anybody could type.
     fn command(&self, words: &[&str]) -> Result<(), Failure> {
-        self.output.say(format_args!("$ bellwether {}", words.join(" ")));
+        self.output
+            .say(format_args!("$ bellwether {}", words.join(" ")));
         self.programs.run(words).map(drop)
     }
 
@@ -267,7 +385,9 @@ impl<'o> Story<'o> {
     }
 }
 
-const SEGMENTS: [&str; 8] = ["north", "south", "east", "west", "hill", "shore", "mill", "port"];
+const SEGMENTS: [&str; 8] = [
+    "north", "south", "east", "west", "hill", "shore", "mill", "port",
+];
 
 fn took(started: Instant) -> String {
     format!("{:.1} s", started.elapsed().as_secs_f64())

@@ -56,13 +56,14 @@ impl Page {
         let Self {
             runtime, listener, ..
         } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                served = axum::serve(listener, router) => served,
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-            }
-        })
-        .map_err(|error| Failure::new(Exit::of_io(&error), error))
+        runtime
+            .block_on(async {
+                tokio::select! {
+                    served = axum::serve(listener, router) => served,
+                    interrupted = tokio::signal::ctrl_c() => interrupted,
+                }
+            })
+            .map_err(|error| Failure::new(Exit::of_io(&error), error))
     }
 }
 

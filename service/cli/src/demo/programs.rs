@@ -86,10 +86,19 @@ impl Programs {
         channel: &str,
     ) -> Result<(), Failure> {
         let config = self.place.join(format!("{}.toml", node.name));
-        let text = format!("interface = \"lo\"\n[channel]\n{channel}\n[timing.fast]\nheartbeat_ms = 200\n");
+        let text = format!(
+            "interface = \"lo\"\n[channel]\n{channel}\n[timing.fast]\nheartbeat_ms = 200\n"
+        );
         fs::write(&config, text).map_err(|error| Failure::io("write", &config, error))?;
         let mut command = self.command();
-        command.args(["agent", "run", "--name", &node.name, "--server", &server.url]);
+        command.args([
+            "agent",
+            "run",
+            "--name",
+            &node.name,
+            "--server",
+            &server.url,
+        ]);
         command.args(["--ca", &server.ca, "--token", token]);
         command.arg("--config").arg(config);
         command.arg("--data").arg(self.data(node));
@@ -116,14 +125,23 @@ impl Programs {
 
     /// Runs such a command to its end, and returns what it found out.
     pub(super) fn run(&self, words: &[&str]) -> Result<Value, Failure> {
-        let ran = self.command().args(words).args(["--output", "json"]).output();
+        let ran = self
+            .command()
+            .args(words)
+            .args(["--output", "json"])
+            .output();
         let ran = ran.map_err(|error| Failure::new(Exit::of_io(&error), error))?;
         if !ran.status.success() {
             let told = String::from_utf8_lossy(&ran.stderr).into_owned();
             let told: Value = serde_json::from_str(&told).unwrap_or(Value::String(told));
-            let why = told["message"].as_str().map_or_else(|| told.to_string(), str::to_owned);
+            let why = told["message"]
+                .as_str()
+                .map_or_else(|| told.to_string(), str::to_owned);
             let line = words.join(" ");
-            return Err(Failure::new(Exit::Failed, format!("bellwether {line}: {why}")));
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("bellwether {line}: {why}"),
+            ));
         }
         Ok(serde_json::from_slice(&ran.stdout).unwrap_or_default())
     }

@@ -7,36 +7,41 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bellwether_lab::{Host, Lab, Program, Segment, until};
 use serde_json::Value;
 
+use crate::{Host, Lab, Program, Segment, until};
+
 /// What does not happen in so long, on a machine however busy, does not happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 /// A silence of 300 ms.
 const HEARTBEAT_MS: u32 = 100;
-pub(crate) const SITE: &str = "shop";
+/// What the site is called.
+pub const SITE: &str = "shop";
 
-pub(crate) struct Farm<'l> {
-    pub(crate) lab: &'l mut Lab,
-    pub(crate) control: Host,
-    pub(crate) server: Program,
-    pub(crate) nodes: Vec<Node>,
+/// A control server and its nodes; all end with it.
+pub struct Farm<'l> {
+    pub lab: &'l mut Lab,
+    pub control: Host,
+    pub server: Program,
+    pub nodes: Vec<Node>,
+    program: PathBuf,
     folder: PathBuf,
     /// The fingerprint of the server's authority, and a join token for each segment.
     ca: String,
     tokens: Vec<String>,
 }
 
-pub(crate) struct Node {
-    pub(crate) name: String,
-    pub(crate) segment: usize,
-    pub(crate) host: Host,
-    pub(crate) program: Option<Program>,
+/// A node, and its program while it runs.
+pub struct Node {
+    pub name: String,
+    pub segment: usize,
+    pub host: Host,
+    pub program: Option<Program>,
 }
 
 impl<'l> Farm<'l> {
-    /// So many segments with so many nodes each, all enrolled, and heard by the control server.
-    pub(crate) fn start(lab: &'l mut Lab, segments: usize, nodes: usize) -> Result<Self> {
+    /// So many segments with so many nodes each, all of this program, enrolled, and heard by the control server.
+    pub fn start(lab: &'l mut Lab, program: &Path, segments: usize, nodes: usize) -> Result<Self> {
         let folder = lab.folder().to_owned();
         let networks: Vec<Segment> = (0..segments)
             .map(|_| lab.segment())
@@ -46,7 +51,7 @@ impl<'l> Farm<'l> {
             hosts.push(lab.hosts(nodes, *network)?);
         }
         let control = lab.host("control", &networks)?;
-        let server = serve(&control, &folder)?;
+        let server = serve(program, &control, &folder)?;
         let told = started(&server)?;
         let text = |field: &str| told[field].as_str().unwrap_or_default().to_owned();
         let mut farm = Self {
@@ -54,6 +59,7 @@ impl<'l> Farm<'l> {
             control,
             server,
             nodes: Vec::new(),
+            program: program.to_owned(),
             folder,
             ca: text("ca_fingerprint"),
             tokens: Vec::new(),
@@ -63,7 +69,15 @@ impl<'l> Farm<'l> {
         farm.run(&["login", &url, "--ca", &ca, "--token-file", &admin])?;
         for (segment, hosts) in hosts.into_iter().enumerate() {
             let name = segment_name(segment);
-            let words = ["token", "create", &name, "--role", "node", "--segment", &name];
+            let words = [
+                "token",
+                "create",
+                &name,
+                "--role",
+                "node",
+                "--segment",
+                &name,
+            ];
             let given = farm.run(&words)?;
             let token = given["token"].as_str().context("a token")?;
             farm.tokens.push(token.to_owned());
@@ -84,37 +98,40 @@ impl<'l> Farm<'l> {
     }
 
     /// The site, served by all nodes.
-    pub(crate) fn define(&self, words: &[&str]) -> Result<()> {
+    pub fn define(&self, words: &[&str]) -> Result<()> {
         self.run(&[&["site", "create", SITE], words].concat())?;
         self.run(&["group", "create", "all-of-them", "--site", SITE])?;
         Ok(())
     }
 
     /// Publishes a tree, and waits until the job is over.
-    pub(crate) fn publish(&self, tree: &Path) -> Result<Value> {
+    pub fn publish(&self, tree: &Path) -> Result<Value> {
         let tree = tree.to_str().context("a name in UTF-8")?;
         self.run(&["publish", SITE, tree, "--wait"])
     }
 
     /// A command that goes on by itself.
-    pub(crate) fn begin(&self, words: &[&str]) -> Result<Program> {
+    pub fn begin(&self, words: &[&str]) -> Result<Program> {
         let mut command = self.command();
         command.args(words).args(["--output", "json"]);
         self.control.start(command)
     }
 
     /// What a command of the operator found out.
-    pub(crate) fn run(&self, words: &[&str]) -> Result<Value> {
+    pub fn run(&self, words: &[&str]) -> Result<Value> {
         let mut program = self.begin(words)?;
         let status = program.wait()?;
         let lines = program.transcript().since(0);
-        let last = lines.last().map(|line| line.text.clone()).unwrap_or_default();
+        let last = lines
+            .last()
+            .map(|line| line.text.clone())
+            .unwrap_or_default();
         ensure!(status.success(), "{words:?}: {last}");
         Ok(serde_json::from_str(&last).unwrap_or_default())
     }
 
     /// Waits until all nodes that run serve exactly this tree.
-    pub(crate) fn serves(&self, tree: &Path) -> Result<()> {
+    pub fn serves(&self, tree: &Path) -> Result<()> {
         let mut differences = BTreeMap::new();
         let same = until("every node serves it", PATIENCE, || {
             let running = self.nodes.iter().filter(|node| node.program.is_some());
@@ -129,16 +146,19 @@ impl<'l> Farm<'l> {
         same.with_context(|| format!("{differences:#?}"))
     }
 
-    pub(crate) fn live(&self, node: &Node) -> PathBuf {
-        self.data(&node.name).join("sites").join(SITE).join("all/live")
+    pub fn live(&self, node: &Node) -> PathBuf {
+        self.data(&node.name)
+            .join("sites")
+            .join(SITE)
+            .join("all/live")
     }
 
-    pub(crate) fn data(&self, name: &str) -> PathBuf {
+    pub fn data(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// The node that leads a segment, as the control server hears it.
-    pub(crate) fn leader(&self, segment: usize) -> Result<usize> {
+    pub fn leader(&self, segment: usize) -> Result<usize> {
         let mut leader = None;
         until("the segment is heard", PATIENCE, || {
             let shown = self.run(&["segment", "show", &segment_name(segment)]);
@@ -152,18 +172,20 @@ impl<'l> Farm<'l> {
         leader.context("it has a leader")
     }
 
-    pub(crate) fn kill(&mut self, index: usize) -> Result<()> {
+    pub fn kill(&mut self, index: usize) -> Result<()> {
         let program = self.nodes[index].program.take();
         program.context("it runs")?.kill().map(drop)
     }
 
-    pub(crate) fn start_node(&mut self, index: usize) -> Result<()> {
+    pub fn start_node(&mut self, index: usize) -> Result<()> {
         let node = &self.nodes[index];
         let config = self.folder.join(format!("{}.toml", node.name));
         let text = format!("interface = \"eth0\"\n[timing.fast]\nheartbeat_ms = {HEARTBEAT_MS}\n");
         fs::write(&config, text)?;
-        let mut command = bellwether();
-        command.args(["agent", "run", "--name", &node.name, "--config"]).arg(&config);
+        let mut command = Command::new(&self.program);
+        command
+            .args(["agent", "run", "--name", &node.name, "--config"])
+            .arg(&config);
         command.args(["--server", &self.url(node.segment), "--ca", &self.ca]);
         command.args(["--token", &self.tokens[node.segment], "--data"]);
         command.arg(self.data(&node.name));
@@ -173,16 +195,20 @@ impl<'l> Farm<'l> {
     }
 
     /// The control server dies at once, and starts again.
-    pub(crate) fn restart_server(&mut self) -> Result<()> {
+    pub fn restart_server(&mut self) -> Result<()> {
         self.server.kill()?;
-        self.server = serve(&self.control, &self.folder)?;
+        self.server = serve(&self.program, &self.control, &self.folder)?;
         started(&self.server).map(drop)
     }
 
     /// Waits until the control server knows that all nodes that run are up, and nobody else.
-    pub(crate) fn heard(&self) -> Result<()> {
+    pub fn heard(&self) -> Result<()> {
         let mut seen = Value::Null;
-        let running = self.nodes.iter().filter(|node| node.program.is_some()).count();
+        let running = self
+            .nodes
+            .iter()
+            .filter(|node| node.program.is_some())
+            .count();
         let heard = until("the control server hears all nodes", PATIENCE, || {
             seen = self.run(&["node", "list"]).unwrap_or_default();
             let up = |node: &&Value| node["presence"] == "up";
@@ -197,7 +223,7 @@ impl<'l> Farm<'l> {
     }
 
     fn command(&self) -> Command {
-        let mut command = bellwether();
+        let mut command = Command::new(&self.program);
         command.env("BELLWETHER_CONTEXT", self.folder.join("context.toml"));
         command
     }
@@ -207,16 +233,25 @@ fn segment_name(segment: usize) -> String {
     format!("s{}", segment + 1)
 }
 
-fn serve(control: &Host, folder: &Path) -> Result<Program> {
-    let mut command = bellwether();
-    command.args(["server", "--listen", "0.0.0.0:7443", "--output", "json", "--data"]);
+fn serve(program: &Path, control: &Host, folder: &Path) -> Result<Program> {
+    let mut command = Command::new(program);
+    command.args([
+        "server",
+        "--listen",
+        "0.0.0.0:7443",
+        "--output",
+        "json",
+        "--data",
+    ]);
     command.arg(folder.join("server"));
     control.start(command)
 }
 
 /// What a server tells when it listens.
 fn started(server: &Program) -> Result<Value> {
-    let line = server.transcript().await_line(0, "server.started", PATIENCE)?;
+    let line = server
+        .transcript()
+        .await_line(0, "server.started", PATIENCE)?;
     Ok(serde_json::from_str(&line.text)?)
 }
 
@@ -231,8 +266,4 @@ fn difference(one: &Path, other: &Path) -> Option<String> {
         Ok(ran) => Some(String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned()),
         Err(error) => Some(error.to_string()),
     }
-}
-
-fn bellwether() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_bellwether"))
 }
