@@ -19,6 +19,7 @@ const HEARTBEAT_MS: u32 = 100;
 pub const SITE: &str = "shop";
 
 /// A control server and its nodes; all end with it.
+#[derive(Debug)]
 pub struct Farm<'l> {
     pub lab: &'l mut Lab,
     pub control: Host,
@@ -32,6 +33,7 @@ pub struct Farm<'l> {
 }
 
 /// A node, and its program while it runs.
+#[derive(Debug)]
 pub struct Node {
     pub name: String,
     pub segment: usize,
