@@ -45,7 +45,7 @@ fn a_site_is_published_updated_and_rolled_back_on_every_node_of_every_segment() 
         farm.serves(&first)?;
         farm.publish(&second)?;
         farm.serves(&second)?;
-        farm.run(&["rollback", "shop", "--wait"])?;
+        farm.run(&["rollback", "shop"])?;
         farm.serves(&first)?;
         let status = farm.run(&["status"])?;
         let nodes = status["items"].as_array().context("nodes")?;

@@ -101,7 +101,7 @@ impl JobList {
 }
 
 /// Waits until a job is over, and tells how it gets on.
-pub(super) fn follow(remote: &Remote, name: &Name, output: &Output) -> Result<JobInfo, Failure> {
+fn follow(remote: &Remote, name: &Name, output: &Output) -> Result<JobInfo, Failure> {
     let mut since = Since::default();
     let mut told = String::new();
     loop {
@@ -121,8 +121,25 @@ pub(super) fn follow(remote: &Remote, name: &Name, output: &Output) -> Result<Jo
     }
 }
 
+/// Waits until jobs are over; what the caller is told if not all of them ended well.
+pub(super) fn see_through(
+    remote: &Remote,
+    jobs: &mut [JobInfo],
+    output: &Output,
+) -> Result<Exit, Failure> {
+    let mut exit = Exit::Done;
+    for job in jobs {
+        *job = follow(remote, &job.line.name, output)?;
+        exit = match exit_of(job) {
+            Exit::Done => exit,
+            other => other,
+        };
+    }
+    Ok(exit)
+}
+
 /// What the caller is told by the exit code of how a job ended.
-pub(super) fn exit_of(job: &JobInfo) -> Exit {
+fn exit_of(job: &JobInfo) -> Exit {
     match job.line.status.as_str() {
         "completed" => Exit::Done,
         "completed with missing nodes" => Exit::PartlyDone,
@@ -188,6 +205,21 @@ impl Row for JobLine {
             moment(self.created_ms),
         ]
     }
+}
+
+/// Jobs that were asked for together, a line each.
+pub(super) fn lines(jobs: &[JobInfo]) -> String {
+    let line = |job: &JobInfo| {
+        let JobLine {
+            name,
+            site,
+            group,
+            status,
+            ..
+        } = &job.line;
+        format!("{name} {site} on {group}: {status}")
+    };
+    jobs.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 impl Report for Shown {

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::access::{Access, Remote};
-use super::job::{exit_of, follow};
+use super::job::{lines, see_through};
 use super::shown::all;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -68,16 +68,10 @@ impl Rollback {
             };
             return Err(refused.unwrap_or_else(nobody));
         }
-        let mut exit = Exit::Done;
-        if !self.detach {
-            for job in &mut jobs {
-                *job = follow(&remote, &job.line.name, output)?;
-                exit = match exit_of(job) {
-                    Exit::Done => exit,
-                    other => other,
-                };
-            }
-        }
+        let exit = match self.detach {
+            true => Exit::Done,
+            false => see_through(&remote, &mut jobs, output)?,
+        };
         output.report(&RolledBack { jobs })?;
         Ok(exit)
     }
@@ -107,12 +101,6 @@ impl Report for RolledBack {
 
 impl fmt::Display for RolledBack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, job) in self.jobs.iter().enumerate() {
-            let end = if number == 0 { "" } else { "\n" };
-            let line = &job.line;
-            let (name, site, group, status) = (&line.name, &line.site, &line.group, &line.status);
-            write!(f, "{end}{name} {site} on {group}: {status}")?;
-        }
-        Ok(())
+        f.write_str(&lines(&self.jobs))
     }
 }

@@ -168,7 +168,7 @@ impl<'o> Story<'o> {
 
         self.update(&second)?;
         let started = Instant::now();
-        self.command(&["rollback", SITE, "--wait"])?;
+        self.command(&["rollback", SITE])?;
         let back = self.everywhere(self.nodes.len())?;
         self.say(
             "rollback",

@@ -73,12 +73,17 @@ async fn state(State(client): State<Arc<Client>>) -> Response {
 }
 
 async fn look(client: &Client) -> Result<Value, CallError> {
-    let segments = client.call::<ListSegments>(&(), &SegmentsPage::default(), &());
-    let segments = segments.await?.items;
-    let nodes = client.call::<ShowStatus>(&(), &StatusPage::default(), &());
-    let nodes = nodes.await?.items;
-    let jobs = client.call::<ListJobs>(&(), &JobsPage::default(), &());
-    let jobs = jobs.await?.items;
+    let (segments, nodes, jobs) = (
+        SegmentsPage::default(),
+        StatusPage::default(),
+        JobsPage::default(),
+    );
+    let segments = client
+        .call::<ListSegments>(&(), &segments, &())
+        .await?
+        .items;
+    let nodes = client.call::<ShowStatus>(&(), &nodes, &()).await?.items;
+    let jobs = client.call::<ListJobs>(&(), &jobs, &()).await?.items;
     Ok(json!({ "segments": segments, "nodes": nodes, "jobs": jobs }))
 }
 
