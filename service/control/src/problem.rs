@@ -127,3 +127,45 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         .collect::<Vec<_>>()
         .join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use bellwether_disk::Fault;
+    use bellwether_types::{ByteSize, Hash};
+    use rustix::io::Errno;
+
+    use super::*;
+
+    /// Whoever publishes is told what is wrong by a code, and what to do by a hint.
+    #[test]
+    fn what_stands_in_the_way_of_a_publish_has_a_code_and_a_hint() {
+        let hash = Hash([1; 32]);
+        let fault = |errno| {
+            let (action, place) = ("write", "incoming".to_owned());
+            DepotError::Disk(Fault {
+                action,
+                place,
+                errno,
+            })
+        };
+        let (needed, free) = (ByteSize(2), ByteSize(1));
+        let changed = || SourceError::Changed {
+            path: "/srv/shop/page".into(),
+        };
+        for (error, code) in [
+            (DepotError::Busy { hash }, Code::Conflict),
+            (DepotError::NoSpace { needed, free }, Code::NoSpace),
+            (fault(Errno::NOSPC), Code::NoSpace),
+            (fault(Errno::DQUOT), Code::NoSpace),
+            (changed().into(), Code::Conflict),
+            (fault(Errno::IO), Code::Internal),
+        ] {
+            let problem = of_depot(&error);
+            assert_eq!(problem.code, code, "{error}");
+            assert!(problem.hint.is_some(), "{error}");
+        }
+        let problem = of_staging(&changed().into());
+        assert_eq!(problem.code, Code::Conflict);
+        assert!(problem.message.contains("/srv/shop/page"));
+    }
+}

@@ -89,7 +89,7 @@ impl Staging {
             let missing = remote.client.send::<ListMissing>(site, &page, manifest);
             let missing = missing.await?;
             let total = done + missing.bytes;
-            let mut sending: JoinSet<Result<u64, Failure>> = JoinSet::new();
+            let mut sending: JoinSet<Result<Sent, Failure>> = JoinSet::new();
             let mut contents = missing.contents.iter();
             loop {
                 while sending.len() < SENDING_MAX
@@ -111,10 +111,10 @@ impl Staging {
                 let Some(ended) = sending.join_next().await else {
                     break;
                 };
-                let bytes = ended.map_err(|error| Failure::new(Exit::Failed, error))??;
-                done += bytes;
-                sent.bytes += bytes;
-                sent.contents += 1;
+                let one = ended.map_err(|error| Failure::new(Exit::Failed, error))??;
+                done += one.bytes;
+                sent.bytes += one.bytes;
+                sent.contents += one.contents;
                 progress.reach(done, total);
             }
             page.after = missing.contents.last().map(|content| content.hash);
@@ -134,9 +134,9 @@ struct Delivery {
 }
 
 impl Delivery {
-    /// Sends it from where the last attempt ended; how many bytes that took. What somebody else is sending, or what came
-    /// to something else, is left for the next round.
-    async fn carry(self) -> Result<u64, Failure> {
+    /// Sends it from where the last attempt ended. What somebody else is sending, or what came to something else, is left
+    /// for the next round.
+    async fn carry(self) -> Result<Sent, Failure> {
         let size = self.content.size;
         let mut offset = match size > PIECE_LEN {
             true => self.received().await?,
@@ -144,6 +144,10 @@ impl Delivery {
             false => 0,
         };
         let began = offset;
+        let sent = |contents, end: u64| Sent {
+            contents,
+            bytes: end.saturating_sub(began),
+        };
         loop {
             let len = (size - offset).min(PIECE_LEN);
             let mut piece = vec![0; len as usize];
@@ -152,12 +156,12 @@ impl Delivery {
             let key = self.key();
             let taken = self.client.send::<PutContent>(&key, &query, piece.into());
             match taken.await {
-                Ok(taken) if taken.received >= size => return Ok(size - began),
+                Ok(taken) if taken.received >= size => return Ok(sent(1, size)),
                 Ok(taken) => offset = taken.received,
                 Err(CallError::Problem(problem))
                     if matches!(problem.code, Code::Conflict | Code::Invalid) =>
                 {
-                    return Ok(offset - began);
+                    return Ok(sent(0, offset));
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -15,7 +15,9 @@ const PIECE_LEN: usize = 1 << 20;
 
 pub(crate) async fn missing(call: Call<ListMissing>, body: Body) -> Result<Missing, Problem> {
     let server = &call.server;
-    version::site(server, &call.key).await?;
+    let site = version::site(server, &call.key).await?;
+    // Before contents are sent that nobody would receive.
+    version::groups(server, &site).await?;
     let manifest = version::read(server, body).await?;
     let missing = server.works.missing(manifest).await;
     let mut missing = missing.map_err(|error| problem::of_depot(&error))?;

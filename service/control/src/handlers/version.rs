@@ -182,7 +182,7 @@ async fn latest(server: &Server, part: &SitePart) -> Result<Option<VersionId>, P
 }
 
 /// The groups of a site, of which there must be one: nobody else would receive it.
-async fn groups(server: &Server, site: &Site) -> Result<Vec<Group>, Problem> {
+pub(super) async fn groups(server: &Server, site: &Site) -> Result<Vec<Group>, Problem> {
     let groups = server.store.groups_of(&site.name).await;
     let groups = groups.map_err(|error| problem::of_store(&error))?;
     if groups.is_empty() {

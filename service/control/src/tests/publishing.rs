@@ -273,12 +273,13 @@ async fn manifests_that_cannot_be_are_refused() {
 async fn a_site_that_no_group_names_is_not_published() {
     let bench = bench().await;
     bench.admin("POST /v1/sites", r#"{"name":"shop"}"#).await;
-    let refused = bench
-        .keep(&manifest(&Tree::from([("index", "one")]), 1))
-        .await;
-    let refused = refused.problem();
-    assert_eq!(refused.code, Code::Conflict);
-    assert!(refused.hint.unwrap().contains("group create"));
+    let manifest = manifest(&Tree::from([("index", "one")]), 1).encode();
+    for route in ["missing", "versions", "plan"] {
+        let line = format!("POST /v1/sites/shop/{route}");
+        let refused = bench.bytes(&line, manifest.clone()).await.problem();
+        assert_eq!(refused.code, Code::Conflict, "{route}");
+        assert!(refused.hint.unwrap().contains("group create"), "{route}");
+    }
 }
 
 #[tokio::test]
