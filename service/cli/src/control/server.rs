@@ -79,7 +79,7 @@ impl Server {
             .enable_all()
             .build();
         let runtime = runtime.map_err(|error| Failure::new(Exit::of_io(&error), error))?;
-        runtime.block_on(async {
+        let ended = runtime.block_on(async {
             let settings = ServerSettings {
                 data: self.data,
                 listen: self.listen,
@@ -91,7 +91,10 @@ impl Server {
                 Ended::Terminated => Exit::Done,
                 Ended::Interrupted => Exit::Interrupted,
             })
-        })
+        });
+        // An assignment in the making is not waited for: it is made anew after the next start.
+        runtime.shutdown_background();
+        ended
     }
 }
 
