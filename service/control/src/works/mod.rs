@@ -1,6 +1,7 @@
 //! The bytes of publishing: contents of all versions in a depot, and the assignments that bring nodes from one version to
 //! another, as files for leaders to fetch.
 
+mod effort;
 mod failure;
 mod intake;
 mod parts;
@@ -12,15 +13,17 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 
 use bellwether_content::assignment::{Action, Blocks, Head, Header};
 use bellwether_content::update::Coding;
 use bellwether_delta::Effort;
 use bellwether_disk::depot::DepotError;
-use bellwether_disk::publish::{self, Source, publish};
+use bellwether_disk::publish::{self, Made, Source, publish};
 use bellwether_disk::{Depot, RealDisk};
 use bellwether_store::Store;
 use bellwether_types::{Hash, Name, Serial, SitePart, Term, VersionId};
@@ -99,6 +102,10 @@ pub(crate) struct OrderMaking {
 
 const DEPOT: &str = "depot";
 const ASSIGNMENTS: &str = "assignments";
+/// A larger update is split into several files, which are sent one after the other.
+const FILE_LEN_MAX: u64 = 4 << 30;
+/// Bytes in a second to a segment, as long as nobody has measured that: 50 Mbit/s.
+const LINK_RATE: u64 = 6_250_000;
 const SCANS: &str = "scans";
 /// Manifests that are taken in at once; whoever brings another waits.
 const MANIFESTS_MAX: usize = 4;
@@ -267,10 +274,10 @@ impl Works {
         let target = self.depot.source(&making.target)?;
         let base = self.base(making.base)?;
         let draft = self.shelf.begin(key)?;
-        let how = publish::Making {
+        let how = |effort| publish::Making {
             coding: Coding {
-                effort: Effort::Default,
-                size_max: None,
+                effort,
+                size_max: Some(FILE_LEN_MAX),
             },
             // The times of a version that is kept are final.
             first_seen: target.manifest(),
@@ -281,8 +288,21 @@ impl Works {
             threads: None,
             progress: &|_, _| {},
         };
-        let made = publish(&base, &target, &how, &draft.path().join("part"))?;
-        Ok(draft.keep(&making.job, &made.parts)?)
+        let fast = publish(
+            &base,
+            &target,
+            &how(Effort::Fast),
+            &draft.path().join("fast"),
+        )?;
+        let len = |made: &Made| made.parts.iter().map(|(_, _, len)| len).sum::<u64>();
+        let content_len = fast.parts.first().map_or(0, |part| part.1.content_len);
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let Some(effort) = effort::again(content_len, len(&fast), LINK_RATE, cores) else {
+            return Ok(draft.keep(&making.job, &fast.parts)?);
+        };
+        let slow = publish(&base, &target, &how(effort), &draft.path().join("slow"))?;
+        let better = if len(&slow) < len(&fast) { slow } else { fast };
+        Ok(draft.keep(&making.job, &better.parts)?)
     }
 
     fn base(&self, base: Option<VersionId>) -> Result<Source, MakeError> {

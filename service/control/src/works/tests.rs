@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
 use bellwether_api::Code;
+use bellwether_content::Manifest;
 use bellwether_content::assignment::{self, Trust};
 use bellwether_disk::scan::{self, Fingerprints, ScanPolicy};
 use bellwether_disk::stage::{Accepting, stage};
@@ -185,7 +186,8 @@ async fn what_is_made_brings_a_node_to_the_very_tree_from_any_base_and_from_none
         ("strange", Some(unknown)),
     ] {
         let node = yard.node(name);
-        if name == "old" {
+        // Who is on a version that is not kept any more has something, too.
+        if name != "empty" {
             yard.bring(&node, &first, None);
         }
         let files = yard.make(base).await;
@@ -197,6 +199,28 @@ async fn what_is_made_brings_a_node_to_the_very_tree_from_any_base_and_from_none
     let [from_old, from_none] = [Some(yard.versions[0]), None].map(|base| yard.making(base));
     let len = async |making| yard.works().make(making).await.unwrap()[0].len;
     assert!(len(from_old).await < len(from_none).await);
+}
+
+/// A tree without files can be published: to who has some, and to who has none.
+#[tokio::test]
+async fn an_empty_tree_arrives_as_such() {
+    let yard = yard("{}").await;
+    let empty = yard.works().keep(Manifest::empty(), None).await.unwrap();
+    let [full, none] = [("full", Some(yard.versions[1])), ("none", None)];
+    for (name, base) in [full, none] {
+        let node = yard.node(name);
+        if base.is_some() {
+            yard.bring(&node, &yard.make(None).await, None);
+        }
+        let making = Making {
+            target: empty.version,
+            serial: Serial(2 << 20),
+            ..yard.making(base)
+        };
+        let files = yard.works().make(making).await.unwrap();
+        yard.bring(&node, &files, None);
+        assert_eq!(node.status().unwrap().live, Some(empty.version), "{name}");
+    }
 }
 
 /// CRYPT-01.
