@@ -307,7 +307,7 @@ fn a_tree_is_planned_and_published_from_a_directory_and_from_the_server() {
     let planned = run(home, line);
     assert_eq!(planned.status.code(), Some(9));
     let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
-    let published = done(home, "publish shop tree");
+    let published = done(home, "publish shop tree --detach");
     let part = &published["parts"][0];
     assert_eq!(part["version"], planned["parts"][0]["target"]);
     assert_eq!(published["sent_contents"], 3);
@@ -315,13 +315,13 @@ fn a_tree_is_planned_and_published_from_a_directory_and_from_the_server() {
     assert_eq!(run(home, line).status.code(), Some(0));
 
     // The server reads the same tree, and finds it the same.
-    let again = done(home, "publish shop");
+    let again = done(home, "publish shop --detach");
     assert_eq!(again["parts"][0]["changed"], false);
     assert_eq!(again["parts"][0]["version"], part["version"]);
     fs::write(home.join("tree/docs/page"), "two").unwrap();
-    let again = done(home, "publish shop");
+    let again = done(home, "publish shop --detach");
     assert_eq!(again["parts"][0]["changed"], true);
-    let sent = done(home, "publish shop tree");
+    let sent = done(home, "publish shop tree --detach");
     assert_eq!(sent["sent_contents"], 0);
 
     fs::remove_dir_all(home.join("tree")).unwrap();
@@ -331,6 +331,6 @@ fn a_tree_is_planned_and_published_from_a_directory_and_from_the_server() {
         let empty = refused(home, line, 2);
         assert!(empty["hint"].as_str().unwrap().contains("--allow-empty"));
     }
-    let empty = done(home, "publish shop tree --allow-empty");
+    let empty = done(home, "publish shop tree --allow-empty --detach");
     assert_eq!(empty["parts"][0]["files"], 0);
 }
