@@ -333,4 +333,9 @@ fn a_tree_is_planned_and_published_from_a_directory_and_from_the_server() {
     }
     let empty = done(home, "publish shop tree --allow-empty --detach");
     assert_eq!(empty["parts"][0]["files"], 0);
+    let versions = done(home, "site versions shop");
+    let kept = versions["items"].as_array().unwrap();
+    assert_eq!(kept.len(), 3);
+    assert_eq!(kept[0]["version"], empty["parts"][0]["version"]);
+    assert_eq!(kept[2]["version"], part["version"]);
 }

@@ -1,19 +1,20 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use bellwether_api::NoQuery;
-use bellwether_api::routes::{CreateSite, ListSites, RemoveSite, ShowSite};
+use bellwether_api::routes::{CreateSite, ListSites, ListVersions, RemoveSite, ShowSite};
+use bellwether_api::{Before, NoQuery, Page, VersionInfo};
 use bellwether_fleet::{CommitMode, FileType, Part, Policy, Quorum, Shortfall, Site};
-use bellwether_types::Name;
+use bellwether_types::{ByteSize, Name};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::access::Access;
-use super::shown::{Done, One, Row, all, words};
+use super::moment::moment;
+use super::shown::{Done, Listing, One, Row, all, words};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Sites: define, list, show and forget them.
+/// Sites: define, list, show and forget them; and their versions.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SiteCommand {
     /// Define a site.
@@ -27,6 +28,16 @@ pub(crate) enum SiteCommand {
     Show {
         /// Which.
         site: Name,
+        #[command(flatten)]
+        access: Access,
+    },
+    /// List the versions of a site that the control server keeps, the latest first.
+    Versions {
+        /// Which.
+        site: Name,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(Page::LIMIT_MAX)))]
+        limit: u32,
         #[command(flatten)]
         access: Access,
     },
@@ -119,6 +130,22 @@ impl Row for Site {
     }
 }
 
+impl Row for VersionInfo {
+    const ONE: &'static str = "site.version";
+    const LIST: &'static str = "site.versions";
+    const HEADINGS: &'static [&'static str] = &["version", "site", "files", "size", "kept"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.version.to_string(),
+            self.site.to_string(),
+            self.files.to_string(),
+            ByteSize(self.bytes).to_string(),
+            moment(self.kept_ms),
+        ]
+    }
+}
+
 impl SiteCommand {
     pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
         match self {
@@ -130,6 +157,18 @@ impl SiteCommand {
                     &NoQuery {},
                     &(),
                 )?))?;
+            }
+            Self::Versions {
+                site,
+                limit,
+                access,
+            } => {
+                let latest = Before {
+                    before: None,
+                    limit: Some(limit),
+                };
+                let list = access.open()?.call::<ListVersions>(&site, &latest, &())?;
+                output.report(&Listing { items: list.items })?;
             }
             Self::Remove { site, access } => {
                 access.open()?.call::<RemoveSite>(&site, &NoQuery {}, &())?;
