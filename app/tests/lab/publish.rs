@@ -95,7 +95,7 @@ fn a_control_server_killed_in_mid_publish_goes_on() {
         let mut farm = start(lab, 2, 2)?;
         farm.define(&[])?;
         slow(&farm)?;
-        let tree = site(farm.lab.folder(), 1, 8 * MIB)?;
+        let tree = site(farm.lab.folder(), 1, 24 * MIB)?;
         farm.begin(&[
             "publish",
             "shop",
@@ -155,7 +155,7 @@ fn under_way(farm: &Farm<'_>) -> Result<()> {
             return false;
         };
         let job = farm.run(&["job", "show", name]).unwrap_or_default();
-        let segments = job["segments"].as_array();
+        let segments = job["job"]["segments"].as_array();
         segments.is_some_and(|all| all.iter().any(|one| one["fetched"].as_u64() > Some(0)))
     })
 }

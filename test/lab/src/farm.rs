@@ -149,10 +149,7 @@ impl<'l> Farm<'l> {
     }
 
     pub fn live(&self, node: &Node) -> PathBuf {
-        self.data(&node.name)
-            .join("sites")
-            .join(SITE)
-            .join("all/live")
+        self.data(&node.name).join("sites").join(SITE).join("live")
     }
 
     pub fn data(&self, name: &str) -> PathBuf {

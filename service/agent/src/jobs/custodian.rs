@@ -29,6 +29,10 @@ pub(super) struct Custodian {
 
 /// What custody tells, and what came of orders that it does not take.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are ever there at once, and most are the large one"
+)]
 pub(crate) enum Said {
     /// Custody's own words.
     Told(Told),

@@ -456,7 +456,7 @@ impl<W: Fn(Wish)> Work<W> {
             leading::Output::Tell(message) => self.link.say(message),
             leading::Output::TellSegment => (self.wish)(Wish::TellSegment),
             leading::Output::Settings(number) => self.look_for_settings(number),
-            leading::Output::Fetch { file, source } => self.fetch(file, source),
+            leading::Output::Fetch { file, source } => self.fetch(file, source.as_deref()),
             leading::Output::Offer {
                 assignment,
                 name,
@@ -521,8 +521,8 @@ impl<W: Fn(Wish)> Work<W> {
         });
     }
 
-    fn fetch(&mut self, file: File, source: Option<String>) {
-        let client = self.client(source.as_deref());
+    fn fetch(&mut self, file: File, source: Option<&str>) {
+        let client = self.client(source);
         let (events, folder, id) = (self.events.clone(), self.assignments.clone(), file.id);
         let fetch = async move {
             let result = match client {

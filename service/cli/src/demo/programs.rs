@@ -146,18 +146,6 @@ impl Programs {
         Ok(serde_json::from_slice(&ran.stdout).unwrap_or_default())
     }
 
-    /// Why a program that should run does not, if one has ended.
-    pub(super) fn check(&mut self) -> Result<(), Failure> {
-        for at in 0..self.running.len() {
-            let (name, child) = &mut self.running[at];
-            if !matches!(child.try_wait(), Ok(None)) {
-                let name = name.clone();
-                return Err(self.died(&name));
-            }
-        }
-        Ok(())
-    }
-
     fn start(&mut self, name: &str, mut command: Command) -> Result<&mut Child, Failure> {
         let log = self.log(name);
         let file = File::options().create(true).append(true).open(&log);
