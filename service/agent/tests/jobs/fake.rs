@@ -11,10 +11,10 @@ use std::task::{Context, Poll};
 use aws_lc_rs::digest::{SHA256, digest};
 use bellwether_api::{Certified, EnrolRequest, NodeSettings, ServedSite, SettingsKey};
 use bellwether_fleet::CommitMode;
-use bellwether_types::{Hash, NodeId};
+use bellwether_types::{Hash, NodeId, Term};
 use bellwether_wire::control::SegmentKey;
 use bellwether_wire::transfer::AssignmentId;
-use bellwether_wire::uplink::{Downward, Frames, Upward, frame};
+use bellwether_wire::uplink::{Downward, Frames, Upward, Welcome, frame};
 use bellwether_wire::{PublicKey, SigningKey};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -62,8 +62,11 @@ struct State {
     files: BTreeMap<AssignmentId, Vec<u8>>,
     /// The way down of the uplink that is open.
     down: Option<mpsc::UnboundedSender<Bytes>>,
-    /// What was said while none was.
+    /// What was said last of a job.
+    last: Option<Downward>,
+    /// Does the next download end in the middle?
     breaks: bool,
+    /// Where downloads began.
     ranges: Vec<u64>,
 }
 
@@ -126,6 +129,7 @@ impl Fake {
                 },
                 files: BTreeMap::new(),
                 down: None,
+                last: None,
                 breaks: false,
                 ranges: Vec::new(),
             }),
@@ -164,9 +168,21 @@ impl Fake {
         }
     }
 
-    /// The next message that a leader says.
+    /// The next message that a leader says. Whoever greets is welcomed, and told again what was said last of a job: on a
+    /// slow machine the office may be lost and won at any time.
     pub(crate) fn next(&self) -> Upward {
-        self.said.recv_timeout(PATIENCE).expect("a message")
+        let message = self.said.recv_timeout(PATIENCE).expect("a message");
+        if matches!(message, Upward::Hello(_)) {
+            self.say(Downward::Welcome(Welcome {
+                term: Term(1),
+                title: None,
+                settings: self.number(),
+                silence_ms: 10_000,
+            }));
+            let last = self.shared.state.lock().unwrap().last.clone();
+            last.into_iter().for_each(|last| self.say(last));
+        }
+        message
     }
 
     /// Who enrolled, with its key.
@@ -176,8 +192,14 @@ impl Fake {
 
     pub(crate) fn say(&self, message: Downward) {
         let bytes = frame(&message).unwrap().into();
-        let state = self.shared.state.lock().unwrap();
-        state.down.as_ref().unwrap().send(bytes).unwrap();
+        let mut state = self.shared.state.lock().unwrap();
+        if matches!(message, Downward::Notify(_) | Downward::Order(_)) {
+            state.last = Some(message);
+        }
+        // Whoever has gone does not hear it.
+        if let Some(down) = &state.down {
+            let _ = down.send(bytes);
+        }
     }
 
     pub(crate) fn have(&self, id: AssignmentId, bytes: Vec<u8>) {
@@ -188,6 +210,12 @@ impl Fake {
     pub(crate) fn break_next(&self) {
         let mut state = self.shared.state.lock().unwrap();
         (state.breaks, state.ranges) = (true, Vec::new());
+    }
+
+    /// No download does.
+    pub(crate) fn break_none(&self) {
+        let mut state = self.shared.state.lock().unwrap();
+        (state.breaks, state.ranges) = (false, Vec::new());
     }
 
     /// Where downloads began since then.
