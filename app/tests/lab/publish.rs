@@ -48,7 +48,7 @@ fn a_site_is_published_updated_and_rolled_back_on_every_node_of_every_segment() 
         farm.run(&["rollback", "shop"])?;
         farm.serves(&first)?;
         let status = farm.run(&["status"])?;
-        let nodes = status["items"].as_array().context("nodes")?;
+        let nodes = status["nodes"].as_array().context("nodes")?;
         let versions: Vec<&str> = nodes
             .iter()
             .filter_map(|node| node["serves"][0]["version"].as_str())

@@ -114,9 +114,8 @@ async fn people_and_nodes_speak_with_a_server_that_they_know_by_its_fingerprint(
     };
     assert_eq!(problem.code, Code::Unauthenticated);
     let dismissed = loop {
-        match uplink.stream.next(SILENCE).await.unwrap() {
-            Downward::Dismiss(dismiss) => break dismiss,
-            _ => {}
+        if let Downward::Dismiss(dismiss) = uplink.stream.next(SILENCE).await.unwrap() {
+            break dismiss;
         }
     };
     assert_eq!(dismissed.reason, Reason::NotAllowed);

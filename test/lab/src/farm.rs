@@ -160,11 +160,10 @@ impl<'l> Farm<'l> {
     pub fn leader(&self, segment: usize) -> Result<usize> {
         let mut leader = None;
         until("the segment is heard", PATIENCE, || {
-            let shown = self.run(&["segment", "show", &segment_name(segment)]);
-            let name = shown.ok().and_then(|shown| {
-                let name = shown["leader"]["name"].as_str()?;
-                Some(name.to_owned())
-            });
+            let listed = self.run(&["segment", "list"]).unwrap_or_default();
+            let mut segments = listed["items"].as_array().into_iter().flatten();
+            let shown = segments.find(|shown| shown["name"] == segment_name(segment));
+            let name = shown.and_then(|shown| Some(shown["leader"]["name"].as_str()?.to_owned()));
             leader = name.and_then(|name| self.nodes.iter().position(|node| node.name == name));
             leader.is_some_and(|index| self.nodes[index].program.is_some())
         })?;
