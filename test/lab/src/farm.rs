@@ -123,11 +123,11 @@ impl<'l> Farm<'l> {
     pub fn run(&self, words: &[&str]) -> Result<Value> {
         let mut program = self.begin(words)?;
         let status = program.wait()?;
-        let lines = program.transcript().since(0);
-        let last = lines
-            .last()
-            .map(|line| line.text.clone())
-            .unwrap_or_default();
+        // What it printed may be on its way through the pipe still.
+        let last = program
+            .transcript()
+            .await_line(0, "\"kind\":", PATIENCE)?
+            .text;
         ensure!(status.success(), "{words:?}: {last}");
         Ok(serde_json::from_str(&last).unwrap_or_default())
     }
