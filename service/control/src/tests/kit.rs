@@ -46,6 +46,17 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+/// What is shared, once nobody else has it.
+async fn alone<T>(mut shared: Arc<T>) -> T {
+    loop {
+        match Arc::try_unwrap(shared) {
+            Ok(alone) => return alone,
+            Err(others) => shared = others,
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(crate) async fn bench() -> Bench {
     Bench::on(tempfile::tempdir().unwrap(), String::new()).await
 }
@@ -88,11 +99,15 @@ impl Bench {
         }
     }
 
-    /// Another server on the same directory; this one does nothing more.
+    /// Another server on the same directory; this one does nothing more. What it was writing is written: otherwise both
+    /// would write at once, as no two servers do.
     pub(crate) async fn restart(mut self) -> Self {
         self.tasks.shutdown().await;
         self.end.send_replace(true);
-        drop((self.router, self.server));
+        drop(self.router);
+        let Server { store, works, .. } = alone(self.server).await;
+        drop(works);
+        alone(store).await.close().await;
         Self::on(self.home, self.join).await
     }
 
