@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bellwether_kit::farm::noise;
@@ -141,6 +142,24 @@ fn a_node_that_was_away_is_brought_to_what_is_live() {
 fn start(lab: &mut Lab, segments: usize, nodes: usize) -> Result<Farm<'_>> {
     let program = Path::new(env!("CARGO_BIN_EXE_bellwether"));
     Farm::start(lab, program, segments, nodes)
+}
+
+/// What README promises first.
+#[test]
+fn the_demonstration_tells_its_story_to_the_end() {
+    in_lab(|lab| {
+        let segment = lab.segment()?;
+        let hosts = lab.hosts(1, segment)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bellwether"));
+        command.args(["demo", "--exit", "--data"]);
+        command.arg(lab.folder().join("demo"));
+        let mut demo = hosts[0].start(command)?;
+        let ended = demo.wait()?;
+        ensure!(ended.success(), "{ended}");
+        demo.transcript()
+            .await_line(0, "rollback   ", PATIENCE)
+            .map(drop)
+    });
 }
 
 fn slow(farm: &Farm<'_>) -> Result<()> {

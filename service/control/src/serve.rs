@@ -142,7 +142,10 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
     faces.show(address.ip())?;
     let (end, ending) = watch::channel(false);
     let ca_fingerprint = fingerprint(authority.certificate()).to_string();
-    let board = Arc::new(Board::new());
+    let board = Board::open_on(&store).await.map_err(BeginError::Store)?;
+    let board = Arc::new(board);
+    let hub = Hub::open_on(&store, Arc::clone(&board)).await;
+    let hub = hub.map_err(BeginError::Store)?;
     let server = Arc::new(Server {
         store,
         vault,
@@ -150,7 +153,7 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
         signing,
         works: Arc::new(works),
         metrics: Metrics::new(),
-        hub: Hub::new(Arc::clone(&board)),
+        hub,
         board,
         ending,
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),

@@ -18,7 +18,7 @@ use crate::control::{Access, Remote};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use page::Page as StatusBoard;
+use page::Board;
 use programs::{Node, Programs, Server, channels};
 
 /// A control server and some nodes on this machine: publish a site, update it while a leader is killed, roll it back.
@@ -61,6 +61,11 @@ impl Demo {
         let temporary = |error| Failure::io("create", &std::env::temp_dir(), error);
         match &self.data {
             Some(data) => {
+                if std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some()) {
+                    let why = format!("{} is not empty", data.display());
+                    let hint = "the demonstration begins anew: give it a directory of its own";
+                    return Err(Failure::new(Exit::Conflict, why).hint(hint));
+                }
                 std::fs::create_dir_all(data)
                     .map_err(|error| Failure::io("create", data, error))?;
                 let data = data.canonicalize();
@@ -81,8 +86,8 @@ struct Story<'o> {
     programs: Programs,
     server: Server,
     remote: Remote,
-    nodes: Vec<(Node, String)>,
-    channels: Vec<String>,
+    nodes: Vec<Node>,
+    segments: usize,
     place: PathBuf,
     output: &'o Output,
 }
@@ -108,7 +113,7 @@ impl<'o> Story<'o> {
         ])?;
         let remote = Access::of(programs.context()).open()?;
         let mut nodes = Vec::new();
-        let mut tokens = Vec::new();
+        let mut channels = channels(demo.segments, demo.nodes)?.into_iter();
         for segment in SEGMENTS.iter().take(demo.segments) {
             let given = programs.run(&[
                 "token",
@@ -121,26 +126,24 @@ impl<'o> Story<'o> {
             ])?;
             let token = given["token"].as_str().unwrap_or_default().to_owned();
             for number in 1..=demo.nodes {
-                let node = Node {
+                nodes.push(Node {
                     name: format!("{segment}-{number}"),
-                    segment: (*segment).to_owned(),
-                };
-                nodes.push((node, token.clone()));
+                    token: token.clone(),
+                    channel: channels.next().unwrap_or_default(),
+                });
             }
-            tokens.push(token);
         }
-        let channels = channels(demo.segments, demo.nodes)?;
         let mut story = Self {
             programs,
             server,
             remote,
             nodes,
-            channels,
+            segments: demo.segments,
             place: place.to_owned(),
             output,
         };
-        for at in 0..story.nodes.len() {
-            story.join(at)?;
+        for node in &story.nodes {
+            story.programs.join(node, &story.server)?;
         }
         Ok(story)
     }
@@ -155,7 +158,7 @@ impl<'o> Story<'o> {
 
         let started = Instant::now();
         self.command(&["publish", SITE, &first.display().to_string(), "--wait"])?;
-        let version = self.everywhere(self.nodes.len())?;
+        let version = self.everywhere(None)?;
         self.say(
             "publish",
             format_args!(
@@ -169,12 +172,12 @@ impl<'o> Story<'o> {
         self.update(&second)?;
         let started = Instant::now();
         self.command(&["rollback", SITE])?;
-        let back = self.everywhere(self.nodes.len())?;
+        self.everywhere(Some(version))?;
         self.say(
             "rollback",
             format_args!(
                 "{} is live on {} nodes again after {}, without a byte of content",
-                back.short(),
+                version.short(),
                 self.nodes.len(),
                 took(started)
             ),
@@ -185,7 +188,7 @@ impl<'o> Story<'o> {
     /// Each segment finds its own leader.
     fn elect(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let per_segment = self.nodes.len() / self.channels_count();
+        let per_segment = self.nodes.len() / self.segments;
         let leaders = self.until("every segment has a leader and all its nodes", |story| {
             let segments = story
                 .remote
@@ -195,7 +198,7 @@ impl<'o> Story<'o> {
             let leaders: Vec<(Name, Name)> = whole
                 .filter_map(|one| Some((one.name.clone(), one.leader.as_ref()?.name.clone())))
                 .collect();
-            Ok((leaders.len() == story.channels_count()).then_some(leaders))
+            Ok((leaders.len() == story.segments).then_some(leaders))
         })?;
         for (segment, leader) in leaders {
             self.say(
@@ -240,51 +243,57 @@ impl<'o> Story<'o> {
             .remote
             .call::<ListSegments>(&(), &Page::default(), &())?
             .items;
-        let leader = segments.first().and_then(|one| one.leader.as_ref());
-        let leader = leader
-            .map(|leader| leader.name.to_string())
-            .unwrap_or_default();
-        self.programs.kill(&leader);
+        let led = segments
+            .into_iter()
+            .find_map(|one| Some((one.name, one.leader?.name)));
+        let Some((segment, leader)) = led else {
+            return Err(Failure::new(Exit::Failed, "no segment has a leader"));
+        };
+        self.programs.kill(leader.as_str());
         self.say(
             "kill",
             format_args!(
-                "{leader} led {}, and is killed while job {} is {}",
-                segments[0].name, job.line.name, job.phase
+                "{leader} led {segment}, and is killed while job {} is {}",
+                job.line.name, job.phase
             ),
         );
+        let bytes = job.segments.iter().map(|one| one.bytes).max().unwrap_or(0);
         let job = self.over(&job.line.name)?;
         let _ = publish.wait();
-        let bytes = job.segments.iter().map(|one| one.bytes).max().unwrap_or(0);
+        let Some(version) = job.line.target.filter(|_| job.live > 0) else {
+            let why = format!("job {} is {}", job.line.name, job.line.status);
+            return Err(Failure::new(Exit::Failed, why));
+        };
         self.say(
             "update",
             format_args!(
                 "{} nodes are live with {} after {}: {} to each segment for a site of {}",
                 job.live,
-                job.line.target.map_or_else(String::new, |v| v.short()),
+                version.short(),
                 took(started),
                 ByteSize(bytes),
                 ByteSize(sample::content_len(tree))
             ),
         );
-        let at = self.nodes.iter().position(|(node, _)| node.name == leader);
-        if let Some(at) = at {
-            self.join(at)?;
-            let started = Instant::now();
-            self.everywhere(self.nodes.len())?;
-            self.say(
-                "return",
-                format_args!(
-                    "{leader} came back, and caught up by itself within {}",
-                    took(started)
-                ),
-            );
+        let started = Instant::now();
+        let node = self.nodes.iter().find(|node| node.name == leader.as_str());
+        if let Some(node) = node {
+            self.programs.join(node, &self.server)?;
         }
+        self.everywhere(Some(version))?;
+        self.say(
+            "return",
+            format_args!(
+                "{leader} came back, and caught up by itself within {}",
+                took(started)
+            ),
+        );
         Ok(())
     }
 
     /// Until Ctrl-C.
     fn leave_open(self) -> Result<Exit, Failure> {
-        let board = StatusBoard::open(self.programs.context())?;
+        let board = Board::open(self.programs.context())?;
         let context = self.programs.context();
         self.output
             .say(format_args!("\nlook       http://{}", board.address()));
@@ -308,40 +317,20 @@ impl<'o> Story<'o> {
         Ok(Exit::Done)
     }
 
-    fn join(&mut self, at: usize) -> Result<(), Failure> {
-        let (node, token) = self.nodes[at].clone();
-        self.programs
-            .join(&node, &self.server, &token, &self.channels[at])
-    }
-
-    fn channels_count(&self) -> usize {
-        let mut segments: Vec<&str> = self
-            .nodes
-            .iter()
-            .map(|(node, _)| node.segment.as_str())
-            .collect();
-        segments.dedup();
-        segments.len()
-    }
-
-    /// Waits until so many nodes serve one and the same version.
-    fn everywhere(&mut self, count: usize) -> Result<VersionId, Failure> {
+    /// Waits until every node serves the same, and if it is known which version, that.
+    fn everywhere(&mut self, version: Option<VersionId>) -> Result<VersionId, Failure> {
         self.until("every node serves the same", |story| {
             let status = story
                 .remote
                 .call::<ShowStatus>(&(), &StatusPage::default(), &())?
                 .items;
             let up = status.iter().filter(|node| node.presence == Presence::Up);
-            let served: Vec<VersionId> = up
-                .flat_map(|node| {
-                    node.serves
-                        .iter()
-                        .filter(|one| !one.behind)
-                        .map(|one| one.version)
-                })
-                .collect();
-            let same = served.windows(2).all(|pair| pair[0] == pair[1]);
-            Ok((served.len() == count && same).then(|| served[0]))
+            let served = up.flat_map(|node| node.serves.iter().filter(|one| !one.behind));
+            let served: Vec<VersionId> = served.map(|one| one.version).collect();
+            let expected = version.or_else(|| served.first().copied());
+            let all = served.len() == story.nodes.len()
+                && served.iter().all(|one| Some(*one) == expected);
+            Ok(expected.filter(|_| all))
         })
     }
 

@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use bellwether_api::routes::{ListEvents, ListJobs, ListSegments, ShowStatus};
-use bellwether_api::{After, JobsPage, Page as SegmentsPage, StatusPage};
+use bellwether_api::{After, JobsPage, Page, StatusPage};
 use bellwether_client::{CallError, Client};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -21,14 +21,14 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// The page, before it is served.
-pub(super) struct Page {
+pub(super) struct Board {
     runtime: Runtime,
     listener: TcpListener,
     address: SocketAddr,
     client: Arc<Client>,
 }
 
-impl Page {
+impl Board {
     pub(super) fn open(context: PathBuf) -> Result<Self, Failure> {
         let fault = |error: std::io::Error| Failure::new(Exit::of_io(&error), error);
         let (client, runtime) = Access::of(context).open()?.into_parts();
@@ -73,11 +73,7 @@ async fn state(State(client): State<Arc<Client>>) -> Response {
 }
 
 async fn look(client: &Client) -> Result<Value, CallError> {
-    let (segments, nodes, jobs) = (
-        SegmentsPage::default(),
-        StatusPage::default(),
-        JobsPage::default(),
-    );
+    let (segments, nodes, jobs) = (Page::default(), StatusPage::default(), JobsPage::default());
     let segments = client
         .call::<ListSegments>(&(), &segments, &())
         .await?

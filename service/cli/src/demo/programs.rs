@@ -20,10 +20,13 @@ pub(super) struct Programs {
 }
 
 /// A node of the demonstration.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Node {
     pub(super) name: String,
-    pub(super) segment: String,
+    /// What admits it to its segment.
+    pub(super) token: String,
+    /// How it hears its segment, as settings say it.
+    pub(super) channel: String,
 }
 
 /// How nodes reach the control server.
@@ -50,11 +53,6 @@ impl Programs {
         self.place.join("context.toml")
     }
 
-    /// Where a node's sites are.
-    pub(super) fn data(&self, node: &Node) -> PathBuf {
-        self.place.join(&node.name)
-    }
-
     /// Starts the control server, and waits until it says where it listens.
     pub(super) fn serve(&mut self) -> Result<Server, Failure> {
         let mut command = self.command();
@@ -78,31 +76,23 @@ impl Programs {
     }
 
     /// Starts a node. What it was given before, it has still.
-    pub(super) fn join(
-        &mut self,
-        node: &Node,
-        server: &Server,
-        token: &str,
-        channel: &str,
-    ) -> Result<(), Failure> {
-        let config = self.place.join(format!("{}.toml", node.name));
+    pub(super) fn join(&mut self, node: &Node, server: &Server) -> Result<(), Failure> {
+        let Node {
+            name,
+            token,
+            channel,
+        } = node;
+        let config = self.place.join(format!("{name}.toml"));
         let text = format!(
             "interface = \"lo\"\n[channel]\n{channel}\n[timing.fast]\nheartbeat_ms = 200\n"
         );
         fs::write(&config, text).map_err(|error| Failure::io("write", &config, error))?;
         let mut command = self.command();
-        command.args([
-            "agent",
-            "run",
-            "--name",
-            &node.name,
-            "--server",
-            &server.url,
-        ]);
+        command.args(["agent", "run", "--name", name, "--server", &server.url]);
         command.args(["--ca", &server.ca, "--token", token]);
         command.arg("--config").arg(config);
-        command.arg("--data").arg(self.data(node));
-        self.start(&node.name.clone(), command).map(drop)
+        command.arg("--data").arg(self.place.join(name));
+        self.start(name, command).map(drop)
     }
 
     /// Kills a node at once, as a power failure would.

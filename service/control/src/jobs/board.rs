@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bellwether_scheduling::{Moment, Reported, View};
+use bellwether_store::{KeptJob, Store, StoreError};
 use bellwether_types::{Name, NodeId, SitePart, VersionId};
 use bellwether_wire::uplink::{NodeOutcome, Outcome, Progress, Receipt, Upward};
 use tokio::sync::{Notify, watch};
@@ -53,12 +54,18 @@ pub(crate) type Progresses = BTreeMap<Name, Progress>;
 pub(crate) type Holds<'h> = &'h dyn Fn(NodeId, &SitePart) -> Option<Option<VersionId>>;
 
 impl Board {
-    pub(crate) fn new() -> Self {
-        Self {
+    /// Nothing was reported yet of the jobs that are not over. They are known before any leader speaks: it may tell of
+    /// them first.
+    pub(crate) async fn open_on(store: &Store) -> Result<Self, StoreError> {
+        let board = Self {
             inner: Mutex::default(),
             reported: Notify::new(),
             revision: watch::Sender::new(0),
+        };
+        for KeptJob { state, .. } in store.open_jobs().await? {
+            board.open(&state.job.name, &state.job.site);
         }
+        Ok(board)
     }
 
     /// What the leader of a segment says of a job. It is not heard on nodes of others.

@@ -124,7 +124,6 @@ async fn a_publish_goes_live_on_every_node_and_a_rollback_takes_it_back() {
 /// ARCH-14: killed before and after whatever it does, a server that starts again brings the job to its end; nothing is
 /// lost, and nothing done twice.
 #[tokio::test]
-#[ignore = "killed just after an order, the server asks no leader what became of it: to be mended"]
 async fn a_job_ends_the_same_wherever_the_server_is_killed() {
     let mut farm = led(STRICT, 2).await;
     for places in 0.. {

@@ -71,7 +71,8 @@ impl Bench {
         let (vault, signing) = (Arc::new(identity.vault), Arc::new(identity.signing));
         let parts = (Arc::clone(&store), Arc::clone(&vault), Arc::clone(&signing));
         let works = Works::open(&folder, parts.0, parts.1, parts.2).unwrap();
-        let board = Arc::new(Board::new());
+        let board = Arc::new(Board::open_on(&store).await.unwrap());
+        let hub = Hub::open_on(&store, Arc::clone(&board)).await.unwrap();
         let server = Arc::new(Server {
             store,
             vault,
@@ -79,7 +80,7 @@ impl Bench {
             signing,
             works: Arc::new(works),
             metrics: Metrics::new(),
-            hub: Hub::new(Arc::clone(&board)),
+            hub,
             board,
             ending,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),

@@ -7,6 +7,7 @@ use bellwether_discovery::{
 };
 use bellwether_machine::{Machine, Outbox};
 use bellwether_scheduling::{Base, NodeView, Presence as Known};
+use bellwether_store::{Store, StoreError};
 use bellwether_types::{Name, NodeId, SitePart, Term, VersionId};
 use bellwether_wire::uplink::{Ask, Downward, Hello, Upward, frame};
 use bytes::Bytes;
@@ -85,23 +86,24 @@ pub(crate) const MESSAGES_MAX: usize = 64;
 pub(crate) const TERM: Term = Term(1);
 
 impl Hub {
-    pub(crate) fn new(board: Arc<Board>) -> Self {
+    /// Nobody is heard yet. Who belongs where is known before any leader speaks: on strangers it is not heard.
+    pub(crate) async fn open_on(store: &Store, board: Arc<Board>) -> Result<Self, StoreError> {
         let settings = Settings {
             term: TERM,
             silence: SILENCE,
         };
-        Self {
+        Ok(Self {
             board,
             inner: Mutex::new(Inner {
                 discovery: Discovery::new(settings),
-                fleet: Arc::default(),
+                fleet: Arc::new(Fleet::read(store).await?),
                 links: BTreeMap::new(),
                 links_ever: 0,
                 left: BTreeSet::new(),
             }),
             due: Notify::new(),
             news: Notify::new(),
-        }
+        })
     }
 
     /// A leader's first message. What is sent to it goes to `messages`.
