@@ -14,6 +14,7 @@ mod cache;
 mod cost;
 mod delta;
 mod election;
+mod endtoend;
 mod memory;
 mod multicast;
 mod ours;
@@ -69,7 +70,7 @@ impl Bench {
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let (name, options) = words
         .split_first()
-        .context("which? delta apply switch scan memory election multicast")?;
+        .context("which? delta apply switch scan memory election multicast endtoend")?;
     let benchmark = match name.as_str() {
         "delta" => delta::run,
         "apply" => apply::run,
@@ -78,6 +79,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         "memory" => memory::run,
         "election" => election::run,
         "multicast" => multicast::run,
+        "endtoend" => endtoend::run,
         other => bail!("no such benchmark: {other}"),
     };
     let bench = parse(name, options)?;
@@ -87,8 +89,13 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
 }
 
 fn parse(name: &str, options: &[String]) -> Result<Bench> {
-    // Chance decides how old the last heartbeat is when a leader dies.
-    let mut runs = if name == "election" { 50 } else { 3 };
+    let mut runs = match name {
+        // Chance decides how old the last heartbeat is when a leader dies.
+        "election" => 50,
+        // Of what takes a second; promises are of 99 in a hundred.
+        "endtoend" => 100,
+        _ => 3,
+    };
     let (mut scale, mut only, mut fresh, mut binary) = (1.0, Vec::new(), false, None);
     let mut options = options.iter();
     while let Some(option) = options.next() {

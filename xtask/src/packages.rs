@@ -52,6 +52,7 @@ pub(crate) const FOR_BENCH: &[Tool] = &[
     tool("serf", "serf"),
     tool("uftp", "uftp"),
     tool("udp-sender", "udpcast"),
+    tool("strace", "strace"),
 ];
 
 /// Installs what is missing, where we may. Never an error: the user of a tool knows best what its absence means.

@@ -1,5 +1,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use bellwether_types::Time;
 use rustix::time::{
@@ -13,7 +15,47 @@ use crate::readiness::watched;
 /// slept through its own deposition knows how long it was away.
 pub fn now() -> Time {
     let now = rustix::time::clock_gettime(ClockId::Boottime);
-    Time::from_nanos(now.tv_sec as u64 * NANOS_PER_SECOND + now.tv_nsec as u64)
+    let nanos = now.tv_sec as u64 * NANOS_PER_SECOND + now.tv_nsec as u64;
+    Time::from_nanos(SKEW.get().map_or(nanos, |skew| skew.shown(nanos)))
+}
+
+/// How the steady clock of one process differs from its machine's: on one machine, tests show so that clocks need not
+/// agree.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Skew {
+    /// It shows so much more.
+    pub ahead: Duration,
+    /// And gains so many millionths.
+    pub drift_ppm: i16,
+}
+
+static SKEW: OnceLock<Skew> = OnceLock::new();
+
+/// Skews this process's clock, once, and before it is looked at.
+pub fn skew(skew: Skew) {
+    let _ = SKEW.set(skew);
+}
+
+impl Skew {
+    /// What it shows when the machine's shows that.
+    fn shown(self, nanos: u64) -> u64 {
+        let ahead = i128::try_from(self.ahead.as_nanos()).unwrap_or(i128::MAX);
+        let gained = i128::from(nanos) * i128::from(self.drift_ppm) / MILLION;
+        u64::try_from(
+            i128::from(nanos)
+                .saturating_add(gained)
+                .saturating_add(ahead),
+        )
+        .unwrap_or(0)
+    }
+
+    /// What the machine's shows when it shows that, or a little later.
+    fn machine(self, nanos: u64) -> u64 {
+        let ahead = i128::try_from(self.ahead.as_nanos()).unwrap_or(i128::MAX);
+        let rest = i128::from(nanos).saturating_sub(ahead);
+        let rate = MILLION + i128::from(self.drift_ppm);
+        u64::try_from(rest.saturating_mul(MILLION) / rate + 1).unwrap_or(0)
+    }
 }
 
 /// Rings at one moment of that clock.
@@ -26,6 +68,7 @@ pub struct Alarm {
 }
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const MILLION: i128 = 1_000_000;
 
 impl Alarm {
     /// One that is not set.
@@ -44,7 +87,8 @@ impl Alarm {
             return Ok(());
         }
         // All zeros would disarm the timer, and no deadline lies at the origin: the machine has run since.
-        let nanos = at.map_or(0, |at| at.as_nanos().max(1));
+        let machine = |nanos: u64| SKEW.get().map_or(nanos, |skew| skew.machine(nanos));
+        let nanos = at.map_or(0, |at| machine(at.as_nanos()).max(1));
         let zero = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -79,9 +123,32 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_skewed_clock_rings_when_it_shows_the_time_and_hardly_later() {
+        for drift_ppm in [-50, 0, 50, i16::MAX, i16::MIN] {
+            let skew = Skew {
+                ahead: Duration::from_secs(3_600),
+                drift_ppm,
+            };
+            for machine in [
+                1,
+                86_400 * NANOS_PER_SECOND,
+                900 * 86_400 * NANOS_PER_SECOND,
+            ] {
+                let shown = skew.shown(machine);
+                let rings = skew.machine(shown);
+                assert!(skew.shown(rings) >= shown, "{skew:?} {machine}");
+                assert!(rings.abs_diff(machine) <= 2, "{skew:?} {machine}");
+            }
+        }
+        let slow = Skew {
+            ahead: Duration::ZERO,
+            drift_ppm: -50,
+        };
+        assert_eq!(slow.shown(20_000_000), 19_999_000);
+    }
 
     #[tokio::test]
     async fn an_alarm_rings_at_its_time_and_not_before() {

@@ -19,7 +19,7 @@ mod socket;
 mod watch;
 
 pub use channel::{Channel, ChannelEvent, Counters, Datagram, Destination, NetworkChange, Via};
-pub use clock::{Alarm, now};
+pub use clock::{Alarm, Skew, now, skew};
 pub use driver::{Event, Role, drive};
 pub use frames::{FrameChannel, Frames, ReceiveBuffer};
 pub use interface::{Interface, InterfaceChoice, InterfaceError};

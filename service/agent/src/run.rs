@@ -6,7 +6,7 @@ use std::time::Duration;
 use bellwether_content::assignment::Trust;
 use bellwether_election::Memory;
 use bellwether_machine::{Machine, Outbox, Random};
-use bellwether_net::{Channel, OpenError, Role, drive, now};
+use bellwether_net::{Channel, OpenError, Role, Skew, drive, now, skew};
 use bellwether_segment::{Input, Segment};
 use bellwether_transfer::TransferError;
 use bellwether_wire::control::{KeyRing, SegmentKey, Sender};
@@ -94,6 +94,9 @@ fn start(
     key: SegmentKey,
     enrolled: Option<Enrolled>,
 ) -> Result<Ended, RunError> {
+    if settings.skew != Skew::default() {
+        skew(settings.skew);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bellwether_disk::{Hook, Hooks};
 use bellwether_election::{self as election, Candidacy, Contest, Preemption, Profile, Weights};
 use bellwether_membership::{self as membership, Spans};
-use bellwether_net::{ChannelSettings, Everyone};
+use bellwether_net::{ChannelSettings, Everyone, Skew};
 use bellwether_segment::{self as segment, Reach};
 use bellwether_types::{Classic, Fast, Name, Timing};
 use bellwether_wire::control::{DATAGRAM_LEN_MAX, Record, Sender};
@@ -37,6 +37,7 @@ pub struct Settings {
     /// The UDP port for frames.
     data_port: u16,
     pub(crate) timing: Timing,
+    pub(crate) skew: Skew,
     pub(crate) elections: Elections,
     pub(crate) preference: u8,
     pub(crate) weights: Weights,
@@ -127,6 +128,8 @@ struct WrittenChannel {
 #[serde(deny_unknown_fields)]
 struct WrittenTiming {
     profile: String,
+    ahead_ms: u32,
+    drift_ppm: i16,
     fast: WrittenFast,
     classic: WrittenClassic,
 }
@@ -334,6 +337,14 @@ impl Written {
             faults.read("name", &name),
             faults.read("segment", &self.segment),
         );
+        let WrittenTiming {
+            ahead_ms,
+            drift_ppm,
+            ..
+        } = self.timing;
+        faults.require((-500..=500).contains(&drift_ppm), || {
+            format!("timing.drift_ppm: is {drift_ppm}, and must be between -500 and 500")
+        });
         let metrics = match self.metrics.as_str() {
             "" => None,
             address => faults.read("metrics", address),
@@ -396,6 +407,10 @@ impl Written {
                 channel,
                 data_port: self.channel.data_port,
                 timing,
+                skew: Skew {
+                    ahead: Duration::from_millis(ahead_ms.into()),
+                    drift_ppm,
+                },
                 elections,
                 preference,
                 weights: self.weights.into(),

@@ -111,11 +111,10 @@ impl Shelf {
         Ok(assignment)
     }
 
-    /// Puts a proved file of this folder's disk to its place, durably.
+    /// Puts a proved file of this folder's disk to its place. Its bytes are durable, its name soon is.
     fn place(&self, file: &Path, assignment: AssignmentId) -> io::Result<()> {
-        File::open(file)?.sync_all()?;
-        fs::rename(file, self.path(assignment))?;
-        File::open(&self.folder)?.sync_all()
+        File::open(file)?.sync_data()?;
+        fs::rename(file, self.path(assignment))
     }
 
     /// Removes an assignment, whole or not.

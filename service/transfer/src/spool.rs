@@ -21,7 +21,8 @@ use crate::parcel::Parcel;
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
-    head: File,
+    /// Where it is apart.
+    head: Option<File>,
     data: File,
     /// Where the data begins in its file.
     data_at: u64,
@@ -60,8 +61,8 @@ impl Spool {
         };
         let data = open("data")?;
         let (head, data_at) = match layout {
-            Layout::Apart => (open("head")?, 0),
-            Layout::Together { head_len } => (data.try_clone()?, head_len),
+            Layout::Apart => (Some(open("head")?), 0),
+            Layout::Together { head_len } => (None, head_len),
         };
         Ok(Self {
             head,
@@ -76,7 +77,7 @@ impl Spool {
     pub(crate) fn of_whole(file: File, head_len: u64) -> io::Result<Self> {
         Ok(Self {
             folder: PathBuf::new(),
-            head: file.try_clone()?,
+            head: None,
             data: file,
             data_at: head_len,
             repairs: None,
@@ -152,7 +153,7 @@ impl Spool {
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.head.sync_data()?;
+        self.head.as_ref().map_or(Ok(()), File::sync_data)?;
         self.data.sync_data()
     }
 
@@ -186,13 +187,10 @@ impl Spool {
         fs::remove_dir_all(&self.folder)
     }
 
-    /// Puts an assignment that is whole where it stays, durably; then the spool goes. What neighbours still want is read
-    /// from the open file.
+    /// Puts an assignment that is whole where it stays; then the spool goes. Its bytes are durable, its name is once it is
+    /// staged: one that loses power before fetches it again. What neighbours still want is read from the open file.
     pub(crate) fn settle(&self, path: &Path) -> io::Result<()> {
         fs::rename(self.folder.join("data"), path)?;
-        if let Some(above) = path.parent() {
-            File::open(above)?.sync_all()?;
-        }
         fs::remove_dir_all(&self.folder)
     }
 
@@ -212,7 +210,10 @@ impl Spool {
     /// The file of a part, and where in it the part begins.
     const fn part(&self, part: Part) -> (&File, u64) {
         match part {
-            Part::Head => (&self.head, 0),
+            Part::Head => match &self.head {
+                Some(head) => (head, 0),
+                None => (&self.data, 0),
+            },
             Part::Data => (&self.data, self.data_at),
         }
     }

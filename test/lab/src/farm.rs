@@ -14,7 +14,7 @@ use crate::{Host, Lab, Program, Segment, until};
 /// What does not happen in so long, on a machine however busy, does not happen.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// A silence of 300 ms.
-const HEARTBEAT_MS: u32 = 100;
+const FAST: &str = "[timing.fast]\nheartbeat_ms = 100\n";
 /// What the site is called.
 pub const SITE: &str = "shop";
 
@@ -27,6 +27,8 @@ pub struct Farm<'l> {
     pub nodes: Vec<Node>,
     program: PathBuf,
     folder: PathBuf,
+    /// What nodes are set to, besides their interface: of each, in the order of `nodes`.
+    settings: Vec<String>,
     /// The fingerprint of the server's authority, and a join token for each segment.
     ca: String,
     tokens: Vec<String>,
@@ -44,6 +46,17 @@ pub struct Node {
 impl<'l> Farm<'l> {
     /// So many segments with so many nodes each, all of this program, enrolled, and heard by the control server.
     pub fn start(lab: &'l mut Lab, program: &Path, segments: usize, nodes: usize) -> Result<Self> {
+        Self::set(lab, program, segments, nodes, |_| FAST.to_owned())
+    }
+
+    /// The same with nodes that are set as they are told, each by its place among all.
+    pub fn set(
+        lab: &'l mut Lab,
+        program: &Path,
+        segments: usize,
+        nodes: usize,
+        settings: impl Fn(usize) -> String,
+    ) -> Result<Self> {
         let folder = lab.folder().to_owned();
         let networks: Vec<Segment> = (0..segments)
             .map(|_| lab.segment())
@@ -63,6 +76,7 @@ impl<'l> Farm<'l> {
             nodes: Vec::new(),
             program: program.to_owned(),
             folder,
+            settings: (0..segments * nodes).map(settings).collect(),
             ca: text("ca_fingerprint"),
             tokens: Vec::new(),
         };
@@ -178,8 +192,8 @@ impl<'l> Farm<'l> {
     pub fn start_node(&mut self, index: usize) -> Result<()> {
         let node = &self.nodes[index];
         let config = self.folder.join(format!("{}.toml", node.name));
-        let text = format!("interface = \"eth0\"\n[timing.fast]\nheartbeat_ms = {HEARTBEAT_MS}\n");
-        fs::write(&config, text)?;
+        let settings = &self.settings[index];
+        fs::write(&config, format!("interface = \"eth0\"\n{settings}"))?;
         let mut command = Command::new(&self.program);
         command
             .args(["agent", "run", "--name", &node.name, "--config"])

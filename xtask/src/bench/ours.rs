@@ -68,6 +68,10 @@ impl Ours {
         Self { binary }
     }
 
+    pub(super) fn program(&self) -> &Path {
+        &self.binary
+    }
+
     /// Made once a folder.
     pub(super) fn signing_key(&self, folder: &Path) -> Result<PathBuf> {
         self.key(folder, "sign")
