@@ -21,6 +21,8 @@ pub enum Input {
     Closed,
     /// So many bytes of a file came.
     Fetching(AssignmentId, u64),
+    /// The head of a file that is being fetched is here, and proved: it can be offered, and goes out as it comes.
+    Begun(AssignmentId),
     /// A file lies here whole and proved; or it could not be fetched.
     Fetched(AssignmentId, Result<(), Failure>),
     /// A file was not offered, because of this.
@@ -52,7 +54,7 @@ pub enum Output {
         /// The place, a URL before `/v1/assignments/ID`; `None` is the control server.
         source: Option<String>,
     },
-    /// Bring a file that lies here to others; then say [`Input::Ended`].
+    /// Bring a file that lies here, or is on its way, to others; then say [`Input::Ended`].
     Offer {
         /// Which.
         assignment: AssignmentId,

@@ -43,28 +43,40 @@ pub(crate) struct Job {
 pub(crate) struct Carried {
     file: File,
     fetched: u64,
-    pub(crate) stage: Stage,
+    coming: Coming,
+    going: Going,
     /// Who holds all of it.
     complete: BTreeSet<NodeId>,
     /// How often it was tried in vain.
     tries: u32,
 }
 
-/// How far a file is.
+/// How far a file is on its way to this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+enum Coming {
     /// It is to be fetched.
     Waiting,
     /// It is being fetched.
     Fetching,
-    /// It is here, and to be offered.
+    /// That failed, and is tried again in a while.
+    Resting,
+    /// It is here.
     Here,
+    /// It cannot be had.
+    Failed,
+}
+
+/// How far a file is on its way to the others, which need not wait until all of it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    /// There is nothing to send yet.
+    Nothing,
+    /// It is to be offered.
+    Wanted,
     /// It is being offered.
     Offered,
     /// An offer is over.
     Ended,
-    /// It cannot be fetched.
-    Failed,
 }
 
 /// A file that could not be fetched is tried again after so long, and twice as long each time.
@@ -111,13 +123,18 @@ impl Job {
                 let carried = self.files.entry(file.id).or_insert_with(|| Carried {
                     file,
                     fetched: 0,
-                    stage: Stage::Waiting,
+                    coming: Coming::Waiting,
+                    going: Going::Nothing,
                     complete: BTreeSet::new(),
                     tries: 0,
                 });
-                if carried.stage == Stage::Failed {
-                    carried.stage = Stage::Waiting;
+                if carried.coming == Coming::Failed {
+                    carried.coming = Coming::Waiting;
                     carried.tries = 0;
+                }
+                // What is here already may be for others now.
+                if carried.going == Going::Ended {
+                    carried.going = Going::Wanted;
                 }
             }
             for node in variant.nodes {
@@ -137,9 +154,9 @@ impl Job {
     /// The next file to fetch, the one that fewest bytes bring to somebody first; and where.
     pub(crate) fn next_fetch(&mut self) -> Option<Output> {
         let waiting = self.files.values_mut();
-        let waiting = waiting.filter(|carried| carried.stage == Stage::Waiting);
+        let waiting = waiting.filter(|carried| carried.coming == Coming::Waiting);
         let carried = waiting.min_by_key(|carried| carried.file.len)?;
-        carried.stage = Stage::Fetching;
+        carried.coming = Coming::Fetching;
         let places = u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
         let turn = carried.tries.checked_rem(places).unwrap_or(0);
         Some(Output::Fetch {
@@ -149,9 +166,9 @@ impl Job {
     }
 
     pub(crate) fn is_fetching(&self) -> usize {
-        let stages = self.files.values();
-        stages
-            .filter(|carried| carried.stage == Stage::Fetching)
+        let files = self.files.values();
+        files
+            .filter(|carried| carried.coming == Coming::Fetching)
             .count()
     }
 
@@ -159,6 +176,15 @@ impl Job {
         if let Some(carried) = self.files.get_mut(&id) {
             carried.fetched = bytes.min(carried.file.len);
             self.moved = true;
+        }
+    }
+
+    /// The head of a file is here: what follows goes out as it comes.
+    pub(crate) fn begun(&mut self, id: AssignmentId) {
+        if let Some(carried) = self.files.get_mut(&id)
+            && carried.going == Going::Nothing
+        {
+            carried.going = Going::Wanted;
         }
     }
 
@@ -176,37 +202,38 @@ impl Job {
             Ok(()) => {
                 carried.fetched = carried.file.len;
                 carried.tries = 0;
-                if matches!(carried.stage, Stage::Waiting | Stage::Fetching) {
-                    carried.stage = Stage::Here;
-                }
+                carried.coming = Coming::Here;
+                self.begun(id);
                 if self.is_for(own, id) {
                     self.hold(own, id);
                     out.push(Output::Arrived(id));
                 }
                 None
             }
-            Err(failure) => self.failed(id, Stage::Waiting, failure),
+            Err(failure) => {
+                carried.coming = Coming::Resting;
+                self.failed(id, failure, out)
+            }
         }
     }
 
-    /// It is tried again later from `stage` on; too often, and all whom it was for have failed.
+    /// It is tried again later; too often, and all whom it was for have failed.
     pub(crate) fn failed(
         &mut self,
         id: AssignmentId,
-        stage: Stage,
         failure: Failure,
+        out: &mut Outbox<Output>,
     ) -> Option<Duration> {
         let carried = self.files.get_mut(&id)?;
         carried.tries += 1;
         if carried.tries < TRIES_MAX {
-            // Until then it neither waits nor is under way.
-            carried.stage = Stage::Fetching;
-            if stage == Stage::Here {
-                carried.stage = Stage::Offered;
-            }
             return Some((RETRY * 2u32.saturating_pow(carried.tries - 1)).min(RETRY_MAX));
         }
-        carried.stage = Stage::Failed;
+        carried.coming = Coming::Failed;
+        if carried.going != Going::Nothing {
+            carried.going = Going::Nothing;
+            out.push(Output::Drop(id));
+        }
         let Failure { kind, reason } = failure;
         let reason = format!("the leader cannot have it: {reason}");
         for node in self.lacking(id) {
@@ -221,16 +248,17 @@ impl Job {
 
     /// The time to try again has come.
     pub(crate) fn retry(&mut self, id: AssignmentId) {
-        if let Some(carried) = self.files.get_mut(&id) {
-            carried.stage = match carried.stage {
-                Stage::Fetching => Stage::Waiting,
-                Stage::Offered | Stage::Ended => Stage::Here,
-                other => other,
-            };
+        let Some(carried) = self.files.get_mut(&id) else {
+            return;
+        };
+        match (carried.coming, carried.going) {
+            (Coming::Resting, _) => carried.coming = Coming::Waiting,
+            (Coming::Failed, _) | (_, Going::Nothing) => {}
+            _ => carried.going = Going::Wanted,
         }
     }
 
-    /// Offers what is here to those who lack it, and are there.
+    /// Offers what is here, or on its way, to those who lack it, and are there.
     pub(crate) fn offer(
         &mut self,
         name: &Name,
@@ -238,20 +266,20 @@ impl Job {
         present: &BTreeSet<NodeId>,
         out: &mut Outbox<Output>,
     ) {
-        let here = self.files.iter();
-        let here = here.filter(|(_, carried)| carried.stage == Stage::Here);
-        let here: Vec<AssignmentId> = here.map(|(id, _)| *id).collect();
-        for id in here {
+        let wanted = self.files.iter();
+        let wanted = wanted.filter(|(_, carried)| carried.going == Going::Wanted);
+        let wanted: Vec<AssignmentId> = wanted.map(|(id, _)| *id).collect();
+        for id in wanted {
             let mut members = self.lacking(id);
             members.retain(|node| *node != own && present.contains(node));
             let Some(carried) = self.files.get_mut(&id) else {
                 continue;
             };
             if members.is_empty() {
-                carried.stage = Stage::Ended;
+                carried.going = Going::Ended;
                 continue;
             }
-            carried.stage = Stage::Offered;
+            carried.going = Going::Offered;
             out.push(Output::Offer {
                 assignment: id,
                 name: name.clone(),
@@ -268,7 +296,7 @@ impl Job {
         fates: BTreeMap<NodeId, Fate>,
         present: &BTreeSet<NodeId>,
     ) -> Option<Duration> {
-        self.files.get_mut(&id)?.stage = Stage::Ended;
+        self.files.get_mut(&id)?.going = Going::Ended;
         self.moved = true;
         // Those who have it now are asked with the others.
         self.content = None;
@@ -295,7 +323,7 @@ impl Job {
     /// Members came: what ended without them is offered again.
     pub(crate) fn came(&mut self, came: &BTreeSet<NodeId>) {
         let ended = self.files.iter();
-        let ended = ended.filter(|(_, carried)| carried.stage == Stage::Ended);
+        let ended = ended.filter(|(_, carried)| carried.going == Going::Ended);
         let ended: Vec<AssignmentId> = ended.map(|(id, _)| *id).collect();
         for id in ended {
             if !self.lacking(id).is_disjoint(came) {
@@ -522,7 +550,10 @@ impl Job {
 
     fn is_brought(&self) -> bool {
         let mut files = self.files.values();
-        files.all(|carried| matches!(carried.stage, Stage::Ended | Stage::Failed))
+        files.all(|carried| match carried.coming {
+            Coming::Here => carried.going == Going::Ended,
+            other => other == Coming::Failed,
+        })
     }
 
     fn is_for(&self, node: NodeId, id: AssignmentId) -> bool {

@@ -7,7 +7,7 @@ use bellwether_types::{Epoch, Name, NodeId, Time};
 use bellwether_wire::transfer::{AssignmentId, JobReport};
 use bellwether_wire::uplink::{Downward, Failure, FailureKind, Notify, Pong, Upward};
 
-use crate::job::{Job, Stage};
+use crate::job::Job;
 use crate::{Input, Output};
 
 /// A node's part in jobs as the leader of its segment; without a reign it does nothing.
@@ -136,11 +136,6 @@ impl Leading {
         let name = notify.job.clone();
         let job = self.job(&name, out);
         job.notified(notify);
-        // What is here already may be for others now.
-        let ended = job.files.iter();
-        let ended = ended.filter(|(_, carried)| carried.stage == Stage::Ended);
-        let ended: Vec<AssignmentId> = ended.map(|(id, _)| *id).collect();
-        ended.into_iter().for_each(|id| job.retry(id));
         let number = job.number;
         self.deadlines.cancel(Timer::GiveUp(number));
     }
@@ -306,11 +301,16 @@ impl Machine for Leading {
                     job.fetching(id, bytes);
                 }
             }
+            Input::Begun(id) => {
+                if let Some(job) = self.of_file(id) {
+                    job.begun(id);
+                }
+            }
             Input::Fetched(id, result) => self.fetched(now, id, result, out),
             Input::NotOffered(id, why) => {
                 let failure = Failure::new(FailureKind::Machine, why);
                 let job = self.of_file(id);
-                let retry = job.and_then(|job| job.failed(id, Stage::Here, failure));
+                let retry = job.and_then(|job| job.failed(id, failure, out));
                 self.retry_after(now, id, retry);
             }
             Input::Ended(id, fates) => {

@@ -288,6 +288,27 @@ fn content_comes_to_members_and_their_reports_to_the_control_server() {
     );
 }
 
+/// TREE: what has come of a file goes out while the rest comes.
+#[test]
+fn a_file_is_offered_as_soon_as_its_head_is_here() {
+    let mut leader = Leader::new();
+    leader.say(Downward::Notify(notify(vec![variant(1, &[1, 2, 3])])));
+    let begun = || Input::Begun(file(11).id);
+    assert_eq!(
+        offers(&leader.give(begun())),
+        [(file(11).id, nodes(&[2, 3]))]
+    );
+    let refused = Failure::new(FailureKind::Silent, "it broke off");
+    leader.give(Input::Fetched(file(11).id, Err(refused)));
+    let outputs = leader.pass(Duration::from_secs(1));
+    assert_eq!(fetches(&outputs), [(file(11).id, None)], "it goes on");
+    assert_eq!(offers(&leader.give(begun())), [], "once is enough");
+    // Everybody but this node has left: there is nobody to wait for, and still it comes.
+    leader.ended(11, &[(2, Fate::Departed), (3, Fate::Departed)]);
+    let outputs = leader.fetched(11);
+    assert!(outputs.contains(&Output::Arrived(file(11).id)));
+}
+
 #[test]
 fn progress_is_told_now_and_then() {
     let mut leader = Leader::new();

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_types::{Epoch, Incarnation, Name, NodeId, Time};
@@ -79,6 +80,15 @@ pub enum Input {
         assignment: AssignmentId,
         /// How it is cut.
         geometry: Geometry,
+    },
+    /// Blocks of an assignment came in another way than from a neighbour; see [`receiver::Input::Came`].
+    Came {
+        /// The assignment.
+        assignment: AssignmentId,
+        /// How it is cut.
+        geometry: Geometry,
+        /// The blocks.
+        blocks: Range<u32>,
     },
     /// Fetch an assignment from one of these, the first one first.
     Fetch {
@@ -219,6 +229,16 @@ impl Machine for Station {
             } => {
                 if self.know(now, assignment, out) {
                     self.receive(now, assignment, receiver::Input::Have(geometry), out);
+                }
+            }
+            Input::Came {
+                assignment,
+                geometry,
+                blocks,
+            } => {
+                if self.know(now, assignment, out) {
+                    let input = receiver::Input::Came { geometry, blocks };
+                    self.receive(now, assignment, input, out);
                 }
             }
             Input::Fetch {

@@ -497,6 +497,50 @@ fn the_next_leader_goes_on_from_what_members_hold() {
     assert!(both < 1.10, "{both} x S from both leaders");
 }
 
+/// TREE: a leader sends what comes to it while the rest comes. It is there when all of it came, and the others soon after.
+#[test]
+fn what_comes_to_a_leader_block_by_block_goes_out_at_once() {
+    const SIZE: u64 = 32 * MIB;
+    for rate in [
+        Rate::Fixed(Network::default().rate),
+        Rate::Adaptive {
+            floor: 1_000_000,
+            ceiling: 1_000_000_000,
+        },
+    ] {
+        let network = lossy(1_000);
+        let settings = Settings {
+            rate: rate.clone(),
+            ..Settings::default()
+        };
+        let mut world = World::new(9, 7, network, settings);
+        let content = world.add(Content::counted(SIZE, 256 << 10, 1_432));
+        world.lead(0);
+        let began = world.now;
+        let head = content.geometry.head_blocks();
+        world.come(0, &content, 0..head);
+        let mut job = world.job(&content, Way::Group);
+        job.is_available = false;
+        world.send(job);
+        let floor = SIZE as f64 * 8.0 / Network::default().rate as f64;
+        let blocks = content.geometry.blocks();
+        let each = Duration::from_secs_f64(floor / f64::from(blocks - head));
+        for block in head..blocks {
+            world.run_for(each);
+            assert!(!world.nodes[0].done.contains_key(&content.id));
+            world.come(0, &content, block..block + 1);
+        }
+        let outcome = world.run_to_end(100 * SECOND);
+        assert!(world.nodes[0].done[&content.id].is_ok());
+        assert!(
+            outcome.fates.values().all(|fate| *fate == Fate::Complete),
+            "{outcome:?}"
+        );
+        let time = world.now.since(began).as_secs_f64() / floor;
+        assert!(time <= 1.12, "{rate:?}: {time} x S/B");
+    }
+}
+
 /// What the next leader lacks may come to it in another way, when its session is open already.
 #[test]
 fn a_leader_that_comes_by_the_rest_meanwhile_sends_it() {

@@ -219,6 +219,8 @@ pub(crate) fn told(told: Told, jobs: Option<&Jobs>) -> Option<Input> {
         }
         Told::Failed(assignment, why) => {
             warn!(assignment = %assignment.0, "will not be received: {why}");
+            jobs.iter()
+                .for_each(|jobs| jobs.tell(Event::Lost(assignment, why.clone())));
         }
         Told::Ended(assignment, outcome) => {
             let complete = outcome.fates.values();

@@ -10,6 +10,7 @@ mod batch;
 mod carrier;
 mod content;
 mod group;
+mod inflow;
 mod member;
 mod parcel;
 mod receive;
@@ -19,10 +20,10 @@ mod source;
 mod spool;
 
 pub use group::{GroupSettings, TransferError};
+pub use inflow::Inflow;
 pub use member::{
     Member, MemberSettings, Offer, OfferError, Order, Roster, Told, Transfer, Whereabouts,
 };
 pub use receive::{Received, Receiving, receive};
 pub use send::{Delivery, Report, SendSettings, Sending, send};
-pub use shelf::take_in;
 pub use source::SourceError;

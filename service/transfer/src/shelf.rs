@@ -107,14 +107,9 @@ impl Shelf {
         fs::create_dir_all(&spools)?;
         let next = spools.join(format!("{}.next", assignment.0));
         fs::copy(file, &next)?;
-        self.place(&next, assignment)?;
+        File::open(&next)?.sync_data()?;
+        fs::rename(next, self.path(assignment))?;
         Ok(assignment)
-    }
-
-    /// Puts a proved file of this folder's disk to its place. Its bytes are durable, its name soon is.
-    fn place(&self, file: &Path, assignment: AssignmentId) -> io::Result<()> {
-        File::open(file)?.sync_data()?;
-        fs::rename(file, self.path(assignment))
     }
 
     /// Removes an assignment, whole or not.
@@ -137,30 +132,21 @@ impl Shelf {
         fs::create_dir_all(&self.folder)
     }
 
+    /// Where assignments that are not whole lie, of those in `folder`.
+    pub(crate) fn spools_of_assignments(folder: &Path) -> PathBuf {
+        folder.join(SPOOLS)
+    }
+
     fn spool(&self, assignment: AssignmentId) -> PathBuf {
         self.spools().join(assignment.0.to_string())
     }
 
     fn spools(&self) -> PathBuf {
-        self.folder.join(match self.kind {
-            Kind::Parcel => PARCELS,
-            Kind::Assignment(_) => SPOOLS,
-        })
+        match self.kind {
+            Kind::Parcel => self.folder.join(PARCELS),
+            Kind::Assignment(_) => Self::spools_of_assignments(&self.folder),
+        }
     }
-}
-
-/// Puts a file to the assignments in `folder`, if it is `assignment`, proved to the last byte; it lies on the same disk, and
-/// is moved.
-///
-/// # Errors
-/// If it is another, or damaged, or the disk denies it: then it stays where it is.
-pub fn take_in(folder: &Path, file: &Path, assignment: AssignmentId) -> io::Result<()> {
-    let proved = prove(file)?;
-    if proved != assignment {
-        let fault = format!("it is another assignment: {}", proved.0);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
-    }
-    Shelf::assignments(folder, Trust::Anyone).place(file, assignment)
 }
 
 /// Which assignment a file is, all of it being what its head says.

@@ -73,6 +73,12 @@ impl Spool {
         })
     }
 
+    /// The file of a transfer whose head and data lie together, made if it is not there.
+    pub(crate) fn data(spools: &Path, assignment: AssignmentId) -> io::Result<File> {
+        let together = Layout::Together { head_len: 0 };
+        Self::open(spools, assignment, together).map(|spool| spool.data)
+    }
+
     /// A file with head and data that is whole already.
     pub(crate) fn of_whole(file: File, head_len: u64) -> io::Result<Self> {
         Ok(Self {

@@ -34,6 +34,14 @@ pub enum Input {
     },
     /// All of it is here, proved and durable, cut like this.
     Have(Geometry),
+    /// These blocks, the head's before all others, came in another way than from a neighbour: they are proved, and in the
+    /// spool.
+    Came {
+        /// How the assignment is cut.
+        geometry: Geometry,
+        /// The blocks.
+        blocks: Range<u32>,
+    },
     /// A session was announced by its sender, who may: it leads, or was asked to serve this node.
     Announced(Box<Announcement>),
     /// Frames of one session came, proved by their seals.

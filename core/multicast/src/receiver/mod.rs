@@ -158,6 +158,7 @@ impl Machine for Receiver {
         match input {
             Input::Start { kept } => self.start(now, &kept),
             Input::Have(geometry) => self.have(now, geometry, out),
+            Input::Came { geometry, blocks } => self.came(now, geometry, blocks, out),
             Input::Announced(announcement) => self.join(now, *announcement, out),
             Input::Frames(frames) => self.take(now, &frames, out),
             Input::Small { from, piece } => self.take_small(now, from, &piece, out),

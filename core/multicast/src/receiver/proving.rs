@@ -1,9 +1,13 @@
 //! From symbols that came to an assignment that is here: decoded, proved, durable.
 
+use std::ops::Range;
+
 use bellwether_machine::Outbox;
 use bellwether_types::Time;
 
+use super::store::Store;
 use super::{Event, Output, Progress, Proof, Prove, Receiver, Timer};
+use crate::geometry::Geometry;
 
 /// Proofs that wait for an answer.
 const PROVING_MAX: usize = 8;
@@ -52,6 +56,33 @@ impl Receiver {
         if store.is_proved() {
             self.progress = Progress::Syncing;
             out.push(Output::Sync);
+        }
+    }
+
+    /// Blocks came that were proved on the way.
+    pub(super) fn came(
+        &mut self,
+        now: Time,
+        geometry: Geometry,
+        blocks: Range<u32>,
+        out: &mut Outbox<Output>,
+    ) {
+        if matches!(self.progress, Progress::Failed(_)) {
+            self.progress = Progress::Receiving;
+        }
+        let store = self.store.get_or_insert_with(|| Store::new(geometry));
+        if self.progress != Progress::Receiving || blocks.end > store.geometry().blocks() {
+            return;
+        }
+        self.deadlines
+            .set(Timer::Patience, now + self.settings.patience);
+        for block in blocks {
+            if store.put(block) {
+                out.push(Output::Available(block..block + 1));
+            }
+        }
+        if self.head == Proof::None && store.proves_head() {
+            self.head = Proof::Done;
         }
     }
 

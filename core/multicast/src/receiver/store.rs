@@ -194,6 +194,33 @@ impl Store {
         self.proved.insert(block);
     }
 
+    /// Is the whole head proved?
+    pub(super) fn proves_head(&self) -> bool {
+        let gap = self.proved.next(0, false);
+        gap.is_none_or(|gap| gap >= self.geometry.head_blocks())
+    }
+
+    /// A whole block is there that was proved; whether that holds still, as nothing else was written where it is.
+    pub(super) fn put(&mut self, block: u32) -> bool {
+        let repair_block = self.geometry.repair_block_of(block);
+        let symbols = self.geometry.symbols_of(block);
+        let partial = self.partial.get(&repair_block);
+        let came = partial.is_some_and(|partial| {
+            let first = partial.symbols.next(symbols.start.into(), true);
+            partial.is_decoding || first.is_some_and(|first| first < symbols.end.into())
+        });
+        let holds = !came && !self.whole.contains(repair_block);
+        // There could be too many with them.
+        self.drop_repairs(repair_block);
+        for symbol in symbols {
+            self.take(repair_block, symbol);
+        }
+        if holds {
+            self.proved.insert(block);
+        }
+        holds
+    }
+
     /// A block is not what its hash says: none of its symbols is there any more. Nor are repair symbols, which may be
     /// the cause.
     pub(super) fn clear(&mut self, block: u32) {

@@ -8,6 +8,7 @@
 mod content;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -265,6 +266,20 @@ impl World {
                 geometry,
             },
         );
+    }
+
+    /// Blocks of it come to a node in another way.
+    pub(crate) fn come(&mut self, number: usize, content: &Rc<Content>, blocks: Range<u32>) {
+        let spool = Spool::full(Rc::clone(content));
+        self.nodes[number].spools.insert(content.id, spool);
+        let geometry = content.geometry;
+        let assignment = content.id;
+        let input = Input::Came {
+            assignment,
+            geometry,
+            blocks,
+        };
+        self.give(number, input);
     }
 
     /// A job for all nodes but the leader.

@@ -35,7 +35,7 @@ use tracing::{info, warn};
 use crate::content::{Told, Witness};
 use crate::enrol::Standing;
 use crate::node::FORMATS;
-use crate::uplink::{self, Link};
+use crate::uplink::{self, Fetched, Link};
 use custodian::{Custodian, Rooms, Said};
 use offset::Offset;
 
@@ -78,6 +78,8 @@ pub(crate) enum Event {
     },
     /// An assignment came whole.
     Arrived(AssignmentId),
+    /// An assignment will not come; why.
+    Lost(AssignmentId, String),
     /// What this node offered is over.
     Ended(AssignmentId, BTreeMap<NodeId, Fate>),
     /// Who belongs to the segment, or what changed in it.
@@ -86,7 +88,7 @@ pub(crate) enum Event {
     Custody(Said),
     /// The connection of that number does.
     Uplink(u64, uplink::Event),
-    Fetching(AssignmentId, u64),
+    Fetching(AssignmentId, uplink::Fetching),
     Fetched(AssignmentId, Result<(), Failure>),
     NotOffered(AssignmentId, String),
 }
@@ -293,21 +295,25 @@ impl<W: Fn(Wish)> Work<W> {
                 self.look_for_settings(numbers.settings);
             }
             Event::Message { from, message } => self.message(now, from, message),
+            Event::Arrived(id) if self.fetches.contains_key(&id) => self.fetched(now, id, Ok(())),
             Event::Arrived(id) => self.custodian.arrived(id),
+            Event::Lost(id, why) if self.fetches.contains_key(&id) => {
+                self.fetched(now, id, Err(Failure::new(FailureKind::Machine, why)));
+            }
+            Event::Lost(..) => {}
             Event::Ended(id, fates) => self.lead(now, leading::Input::Ended(id, fates)),
             Event::Segment(report) => self.link.say(Upward::Segment(report)),
             Event::Custody(said) => self.in_custody(now, said),
             Event::Uplink(number, event) if self.link.is(number) => self.uplink(now, event),
             // Of a connection that was given up.
             Event::Uplink(..) => {}
-            Event::Fetching(id, bytes) => self.lead(now, leading::Input::Fetching(id, bytes)),
-            Event::Fetched(id, result) => {
-                self.fetches.remove(&id);
-                if let Err(failure) = &result {
-                    warn!(assignment = %id.0, "cannot fetch it from the control server: {failure}");
+            Event::Fetching(id, uplink::Fetching { bytes, has_head }) => {
+                self.lead(now, leading::Input::Fetching(id, bytes));
+                if has_head {
+                    self.lead(now, leading::Input::Begun(id));
                 }
-                self.lead(now, leading::Input::Fetched(id, result));
             }
+            Event::Fetched(id, result) => self.fetched(now, id, result),
             Event::NotOffered(id, why) => self.lead(now, leading::Input::NotOffered(id, why)),
         }
     }
@@ -524,18 +530,35 @@ impl<W: Fn(Wish)> Work<W> {
     fn fetch(&mut self, file: File, source: Option<&str>) {
         let client = self.client(source);
         let (events, folder, id) = (self.events.clone(), self.assignments.clone(), file.id);
+        let transfers = self.transfers.clone();
         let fetch = async move {
-            let result = match client {
+            let fetched = match client {
                 Ok(client) => {
-                    let progress = |bytes| drop(events.send(Event::Fetching(id, bytes)));
-                    uplink::fetch(&client, &folder, &file, progress).await
+                    let progress = |so_far| drop(events.send(Event::Fetching(id, so_far)));
+                    uplink::fetch(&client, &transfers, &folder, &file, progress).await
                 }
                 Err(why) => Err(Failure::new(FailureKind::Machine, why)),
+            };
+            // What comes now, transfers tell once it is durable.
+            let result = match fetched {
+                Ok(Fetched::Comes) => return,
+                Ok(Fetched::Lay) => Ok(()),
+                Err(failure) => Err(failure),
             };
             let _ = events.send(Event::Fetched(id, result));
         };
         let former = self.fetches.insert(id, tokio::spawn(fetch).abort_handle());
         former.iter().for_each(AbortHandle::abort);
+    }
+
+    fn fetched(&mut self, now: Time, id: AssignmentId, result: Result<(), Failure>) {
+        if let Some(fetch) = self.fetches.remove(&id) {
+            fetch.abort();
+        }
+        if let Err(failure) = &result {
+            warn!(assignment = %id.0, "cannot fetch it from the control server: {failure}");
+        }
+        self.lead(now, leading::Input::Fetched(id, result));
     }
 
     /// A client of the control server, or of another place.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-pub(crate) use fetch::fetch;
+pub(crate) use fetch::{Fetched, Fetching, fetch};
 
 /// How the connection stands.
 #[derive(Debug)]

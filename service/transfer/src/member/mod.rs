@@ -20,6 +20,7 @@ use bellwether_wire::control::{KeyRing, SegmentKey};
 use bellwether_wire::frame::{FRAME_OVERHEAD, SessionId};
 use bellwether_wire::transfer::{Announcement, AssignmentId, TransferMessage};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::carrier::{Carrier, Event};
 use crate::group::{OVERHEAD_IPV4, OVERHEAD_IPV6, TransferError, random_bytes};
@@ -67,6 +68,17 @@ pub enum Order {
     NetworkChanged,
     /// Bring an assignment to others; only who leads can.
     Offer(Offer, oneshot::Sender<Result<AssignmentId, OfferError>>),
+    /// An assignment comes to this node from elsewhere than a neighbour ([`crate::Inflow`]).
+    Came {
+        /// Which.
+        assignment: AssignmentId,
+        /// Bytes of its head.
+        head_len: u64,
+        /// Bytes of its data file.
+        data_len: u64,
+        /// Bytes of both that are here and proved, from the first one on.
+        end: u64,
+    },
     /// How do transfers stand?
     Status(oneshot::Sender<Vec<Transfer>>),
     /// An assignment is of no interest any more: its file goes.
@@ -161,6 +173,10 @@ impl Member {
         self.data_port
     }
 
+    pub(crate) const fn orders(&self) -> &mpsc::UnboundedSender<Order> {
+        &self.orders
+    }
+
     /// Tells it something; nothing happens if it has ended.
     pub fn order(&self, order: Order) {
         let _ = self.orders.send(order);
@@ -192,6 +208,8 @@ struct Transfers<T> {
     /// What assignments are called.
     names: BTreeMap<AssignmentId, String>,
     announced: BTreeMap<SessionId, Announcement>,
+    /// What comes from elsewhere than neighbours: bytes that came, and when the last of them did.
+    inflows: BTreeMap<AssignmentId, (u64, Instant)>,
 }
 
 impl<T: FnMut(Told)> Transfers<T> {
@@ -248,6 +266,7 @@ impl<T: FnMut(Told)> Transfers<T> {
             outcomes: BTreeMap::new(),
             names: BTreeMap::new(),
             announced: BTreeMap::new(),
+            inflows: BTreeMap::new(),
         };
         transfers.remember().map_err(TransferError::io(&reach))?;
         Ok((transfers, address.port()))
@@ -315,6 +334,16 @@ impl<T: FnMut(Told)> Transfers<T> {
                 let _ = self.carrier.channel_mut().look_again();
             }
             Order::Offer(offer, tell) => self.take_offer(offer, tell),
+            Order::Came {
+                assignment,
+                head_len,
+                data_len,
+                end,
+            } => {
+                if let Err(error) = self.came(assignment, head_len, data_len, end) {
+                    (self.tell)(Told::Failed(assignment, error.to_string()));
+                }
+            }
             Order::Status(tell) => drop(tell.send(self.status())),
             Order::Forget(assignment) => self.forget(assignment),
         }
@@ -360,6 +389,7 @@ impl<T: FnMut(Told)> Transfers<T> {
 
     /// Its file goes to its place.
     fn arrived(&mut self, assignment: AssignmentId) -> Told {
+        self.inflows.remove(&assignment);
         let path = self.shelf.path(assignment);
         let content = self.carrier.content(assignment);
         let settled = content
@@ -381,6 +411,7 @@ impl<T: FnMut(Told)> Transfers<T> {
         self.offers.remove(&assignment);
         self.outcomes.remove(&assignment);
         self.names.remove(&assignment);
+        self.inflows.remove(&assignment);
         self.carrier.forget(assignment);
         if let Err(error) = self.shelf.remove(assignment) {
             let note = format!("assignment {} cannot be removed: {error}", assignment.0);

@@ -4,16 +4,20 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bellwether_content::assignment;
+use bellwether_multicast::receiver::{Prove, Receiver};
 use bellwether_multicast::sender;
 use bellwether_multicast::{Fate, Geometry, Input, Job, Outcome, Way};
 use bellwether_types::{Epoch, Name, NodeId};
 use bellwether_wire::frame::FRAME_OVERHEAD;
 use bellwether_wire::transfer::{Announcement, Ask, AssignmentId};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{Order, Roster, Told, Transfers};
+use crate::content::Proof;
 use crate::send::SYMBOL_LEN_MAX;
 
 /// An assignment that is to come to others.
@@ -64,6 +68,8 @@ pub(super) struct Open {
     epoch: Epoch,
 }
 
+/// After so long without a byte from elsewhere, neighbours are asked.
+const INFLOW_PATIENCE: Duration = Duration::from_secs(10);
 /// Outcomes and names that are remembered.
 const OUTCOMES_MAX: usize = 64;
 
@@ -102,8 +108,10 @@ impl<T: FnMut(Told)> Transfers<T> {
         {
             return Err(OfferError::NoGroup(group.clone()));
         }
-        // It may have come in another way than what is being sent already waits for.
-        self.have(assignment).map_err(OfferError::File)?;
+        // It may have come in another way than what is being sent already waits for. Or else it is on its way here.
+        if self.shelf.path(assignment).exists() || self.geometry(assignment).is_none() {
+            self.have(assignment).map_err(OfferError::File)?;
+        }
         if self.join(assignment, offer, epoch) {
             return Ok(assignment);
         }
@@ -149,21 +157,7 @@ impl<T: FnMut(Told)> Transfers<T> {
             return Ok(());
         }
         let (content, outline) = self.shelf.take(assignment)?;
-        let geometry = match self.geometry(assignment) {
-            Some(geometry) => geometry,
-            None => {
-                let data_len = outline.header.data_len;
-                let block_len = u32::try_from(assignment::block_len(data_len));
-                let symbol_len = self.symbol_len();
-                Geometry::suited(
-                    outline.head_len,
-                    data_len,
-                    block_len.unwrap_or(u32::MAX),
-                    symbol_len,
-                )
-                .map_err(|error| io::Error::other(error.to_string()))?
-            }
-        };
+        let geometry = self.cut(assignment, outline.head_len, outline.header.data_len)?;
         self.carrier.add(assignment, content);
         self.carrier.give(Input::Have {
             assignment,
@@ -171,6 +165,57 @@ impl<T: FnMut(Told)> Transfers<T> {
         });
         self.carrier.settle();
         Ok(())
+    }
+
+    /// Blocks of an assignment came from elsewhere than a neighbour.
+    pub(super) fn came(
+        &mut self,
+        assignment: AssignmentId,
+        head_len: u64,
+        data_len: u64,
+        end: u64,
+    ) -> io::Result<()> {
+        let geometry = self.cut(assignment, head_len, data_len)?;
+        if self.carrier.content(assignment).is_none() {
+            let content = self.shelf.open(assignment, head_len)?;
+            self.carrier.add(assignment, content);
+        }
+        let Some(content) = self.carrier.content(assignment) else {
+            return Ok(());
+        };
+        let (told, came) = self
+            .inflows
+            .entry(assignment)
+            .or_insert_with(|| (0, Instant::now()));
+        if *told == 0
+            && let Proof::Useless(why) = content.prove(assignment, &geometry, Prove::Head)?
+        {
+            return Err(io::Error::other(why));
+        }
+        *came = Instant::now();
+        let blocks = blocks_within(&geometry, *told)..blocks_within(&geometry, end);
+        *told = end;
+        self.carrier.give(Input::Came {
+            assignment,
+            geometry,
+            blocks,
+        });
+        Ok(())
+    }
+
+    /// How an assignment is cut: as it was, or as suits this network.
+    fn cut(
+        &mut self,
+        assignment: AssignmentId,
+        head_len: u64,
+        data_len: u64,
+    ) -> io::Result<Geometry> {
+        if let Some(geometry) = self.geometry(assignment) {
+            return Ok(geometry);
+        }
+        let block_len = u32::try_from(assignment::block_len(data_len)).unwrap_or(u32::MAX);
+        let cut = Geometry::suited(head_len, data_len, block_len, self.symbol_len());
+        cut.map_err(|error| io::Error::other(error.to_string()))
     }
 
     /// What a frame carries on this network.
@@ -291,7 +336,10 @@ impl<T: FnMut(Told)> Transfers<T> {
             .keys()
             .filter(|assignment| {
                 let receiver = station.receiver(**assignment);
-                receiver.is_some_and(|one| !one.is_complete() && one.source().is_none())
+                let lacks = |one: &Receiver| !one.is_complete() && one.source().is_none();
+                let inflow = self.inflows.get(*assignment);
+                let comes = inflow.is_some_and(|(_, came)| came.elapsed() < INFLOW_PATIENCE);
+                receiver.is_some_and(lacks) && !comes
             })
             .copied()
             .collect();
@@ -322,6 +370,16 @@ impl<T: FnMut(Told)> Transfers<T> {
         fates
             .map(|(node, fate)| (*node, Some(fate.clone()), 0))
             .collect()
+    }
+}
+
+/// The blocks that lie wholly within the first `end` bytes of head and data.
+fn blocks_within(geometry: &Geometry, end: u64) -> u32 {
+    let (head, data) = (geometry.head_len(), geometry.data_len());
+    match end.checked_sub(head) {
+        None => 0,
+        Some(end) if end >= data => geometry.blocks(),
+        Some(end) => geometry.head_blocks() + (end / u64::from(geometry.block_len())) as u32,
     }
 }
 
