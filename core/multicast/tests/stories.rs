@@ -510,7 +510,7 @@ fn what_comes_to_a_leader_block_by_block_goes_out_at_once() {
     ] {
         let network = lossy(1_000);
         let settings = Settings {
-            rate: rate.clone(),
+            rate,
             ..Settings::default()
         };
         let mut world = World::new(9, 7, network, settings);

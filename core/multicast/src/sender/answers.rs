@@ -83,7 +83,7 @@ impl Sender {
             .participants
             .get_mut(from)
             .is_some_and(|participant| *participant.standing() == Standing::Taking);
-        let is_suspect = self.suspect.is_some_and(|(suspect, _)| suspect == from);
+        let is_suspect = self.suspects.contains_key(&from);
         if status.stage != Stage::Receiving || is_suspect {
             return;
         }
@@ -96,45 +96,57 @@ impl Sender {
         }
     }
 
-    /// Makes something of what a participant lost. If it is very much, the others are asked first how they fare: then it
-    /// is known whether it is slow or the rate too high.
+    /// Makes something of what a participant lost. If it is very much, all are asked first how they fare: then it is known
+    /// whether its frames were late, whether it is slow, or the rate too high.
     fn judge(&mut self, now: Time, from: NodeId, window: Window, out: &mut Outbox<Output>) {
         let is_much = window.loss >= LOSS_SLOW && self.job.way != Way::Single;
-        if window.is_deaf && is_much {
+        let may_drop_out = window.is_deaf || self.settings.slow != Slow::Wait;
+        if window.is_deaf && self.phase == Phase::Flushing {
             self.drop_out(from, true, out);
-        } else if !is_much {
+        } else if !is_much || !may_drop_out {
             self.rate.lost(window.from, window.loss);
-        } else if self.suspect.is_none() && self.settings.slow != Slow::Wait {
-            self.suspect = Some((from, window));
-            if self.phase == Phase::Sending {
-                self.round += 1;
-                let message = TransferMessage::Flush(Flush {
-                    session: self.announcement.session(),
-                    sequence: self.work.sequence(),
-                    round: self.round,
-                    more: true,
-                });
-                let to = self.target();
-                out.push(Output::Send { to, message });
+        } else {
+            let is_first = self.suspects.is_empty();
+            self.suspects.entry(from).or_insert(window);
+            if is_first {
+                self.look_around(now, out);
             }
-            // What is asked waits behind the frames of a full queue, and the answers are of no use one by one.
-            let wait = self.settings.spread_of(self.participants.len()) + self.settings.patience;
-            let wait = wait + self.rate.round_trip() * 2;
-            self.deadlines.set(Timer::Look, now + wait.max(LOOK_MIN));
-        } else if self.settings.slow == Slow::Wait {
-            self.rate.lost(window.from, window.loss);
         }
     }
 
-    /// The others have said how they fare.
+    fn look_around(&mut self, now: Time, out: &mut Outbox<Output>) {
+        if self.phase == Phase::Sending {
+            self.round += 1;
+            let message = TransferMessage::Flush(Flush {
+                session: self.announcement.session(),
+                sequence: self.work.sequence(),
+                round: self.round,
+                more: true,
+            });
+            let to = self.target();
+            out.push(Output::Send { to, message });
+        }
+        // What is asked waits behind the frames of a full queue, and the answers are of no use one by one.
+        let wait = self.settings.spread_of(self.participants.len()) + self.settings.patience;
+        let wait = wait + self.rate.round_trip() * 2;
+        self.deadlines.set(Timer::Look, now + wait.max(LOOK_MIN));
+    }
+
+    /// All have said how they fare.
     pub(super) fn look(&mut self, out: &mut Outbox<Output>) {
-        let Some((node, window)) = self.suspect.take() else {
-            return;
-        };
-        if self.participants.are_few(window.loss) {
-            self.drop_out(node, false, out);
-        } else {
-            self.rate.lost(window.from, window.loss);
+        for (node, window) in std::mem::take(&mut self.suspects) {
+            let Some(participant) = self.participants.get_mut(node) else {
+                continue;
+            };
+            let window = participant.look_again(window);
+            let takes_part = *participant.standing() == Standing::Taking;
+            let is_much = window.loss >= LOSS_SLOW;
+            let is_alone = window.is_deaf || self.participants.are_few(window.loss);
+            if is_much && takes_part && is_alone {
+                self.drop_out(node, window.is_deaf, out);
+            } else {
+                self.rate.lost(window.from, window.loss);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod participants;
 mod probes;
 mod work;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bellwether_machine::{Deadlines, Machine, Outbox};
@@ -45,8 +46,8 @@ pub struct Sender {
     promised: Mend,
     /// When it last made some.
     mended_at: Option<Time>,
-    /// Who lost very much, while the others are asked how they fare.
-    suspect: Option<(NodeId, Window)>,
+    /// Who lost very much, while all are asked how they fare.
+    suspects: BTreeMap<NodeId, Window>,
     /// Those who fetch by unicast and from whom, in the order in which they were told to.
     diverted: Vec<(NodeId, Vec<NodeId>)>,
     /// From the last announcement to the next.
@@ -79,7 +80,7 @@ enum Timer {
     Announce,
     /// The next look at the rate.
     Rate,
-    /// The end of answers about a suspect.
+    /// The end of answers about suspects.
     Look,
     /// The next promise.
     Mend,
@@ -116,7 +117,7 @@ impl Sender {
             },
             is_busy: false,
             probes: Probes::default(),
-            suspect: None,
+            suspects: BTreeMap::new(),
             diverted: Vec::new(),
             announced: ANNOUNCED_FIRST,
             mended_at: None,

@@ -26,8 +26,11 @@ pub(super) struct Participant {
     tries: u32,
     /// How long it was asked since its last try counted.
     silent_for: Duration,
+    /// Frames that it knew to be sent, and those of them that came to it, where its last window ended.
     seen: u64,
     received: u64,
+    /// The same, as it last said.
+    latest: (u64, u64),
     /// Loss in its last window, in millionths.
     pub(super) loss: u64,
     /// Symbols that were sent again because it asked.
@@ -52,6 +55,8 @@ pub(super) enum Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) from: u64,
+    /// Frames that came before it.
+    received: u64,
     pub(super) loss: u64,
     /// Did never a frame come?
     pub(super) is_deaf: bool,
@@ -239,6 +244,7 @@ impl Participant {
 
     fn window(&mut self, status: &Status) -> Option<Window> {
         let (seen, received) = (status.seen, status.received);
+        self.latest = (seen, received);
         if self.received == 0 && received > 0 {
             self.seen = self.seen.max(status.joined);
         }
@@ -255,13 +261,33 @@ impl Participant {
             return None;
         }
         let from = self.seen;
-        (self.seen, self.received) = (seen, received);
+        let before = std::mem::replace(&mut self.received, received);
+        self.seen = seen;
         self.loss = (sent - came) * 1_000_000 / sent;
         Some(Window {
             from,
+            received: before,
             loss: self.loss,
             is_deaf,
         })
+    }
+
+    /// How a window stands by now: frames may have been late, and not lost.
+    pub(super) fn look_again(&mut self, window: Window) -> Window {
+        let (seen, received) = self.latest;
+        let (Some(sent), Some(came)) = (
+            seen.checked_sub(window.from).filter(|sent| *sent > 0),
+            received.checked_sub(window.received),
+        ) else {
+            // It started again.
+            return Window { loss: 0, ..window };
+        };
+        self.loss = (sent - came.min(sent)) * 1_000_000 / sent;
+        Window {
+            loss: self.loss,
+            is_deaf: window.is_deaf && received == 0,
+            ..window
+        }
     }
 
     fn fail_a_try(&mut self, tries_max: u32) {
