@@ -13,7 +13,7 @@ use crate::bench::table::{Table, Target};
 const MEMBERS: usize = 8;
 const FILM: usize = 16 << 20;
 /// Of each version, what is new.
-const SCENE: usize = 1 << 20;
+const SCENE: usize = 256 << 10;
 const MIB: f64 = 1_048_576.0;
 
 /// Half a segment on the version before, the rest on the one before that and on nothing; one job brings all to the same.
@@ -39,9 +39,11 @@ pub(super) fn variants(bench: &Bench) -> Result<Vec<Target>> {
     // While they are away nothing is brought to them; the next job waits for them.
     for place in older.into_iter().chain(nothing) {
         trial.farm.kill(place)?;
-        label(&trial.farm, place, "in=yes")?;
     }
     trial.farm.heard()?;
+    for place in older.into_iter().chain(nothing) {
+        label(&trial.farm, place, "in=yes")?;
+    }
     trial.patch("film", 3 << 20, SCENE)?;
     let tree = trial.tree.to_str().context("a name in UTF-8")?.to_owned();
     let job = trial.farm.run(&["publish", SITE, &tree, "--detach"])?;
@@ -110,7 +112,9 @@ pub(super) fn catch_up(bench: &Bench) -> Result<Vec<Target>> {
     let uplink = (sent(&trial.farm.control)? - before) as f64;
     let needed = (MISSED * SCENE) as f64;
     let mut table = Table::new(
-        &format!("a node that missed {MISSED} versions of 1 MiB each, 3 neighbours that have them"),
+        &format!(
+            "a node that missed {MISSED} versions of 256 KiB each, 3 neighbours that have them"
+        ),
         &["", "MiB", "× what it missed"],
     );
     let cells = [
