@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// The top of the workspace, known since the build: a chore works from whichever folder it is called.
 pub(crate) fn root() -> &'static Path {
@@ -55,6 +56,24 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The release binary of a package of this workspace, built now.
+pub(crate) fn built(package: &str) -> Result<PathBuf> {
+    let words = ["build", "--release", "--locked", "--package", package];
+    let messages = read(
+        cargo()
+            .args(words)
+            .arg("--message-format=json-render-diagnostics"),
+    )?;
+    // Cargo says where it put the binary: the target folder may have been moved by a setting.
+    let executable = |line: &str| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == package)
+            .then(|| message["executable"].as_str().map(PathBuf::from))?
+    };
+    let binary = messages.lines().find_map(executable);
+    binary.with_context(|| format!("cargo built no {package}"))
 }
 
 /// Where the program of this name lies on the search path, if anywhere.

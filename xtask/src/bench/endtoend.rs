@@ -8,6 +8,7 @@
 mod change;
 mod fleet;
 mod large;
+mod load;
 mod needs;
 mod switches;
 mod trial;
@@ -30,10 +31,11 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
 
 type Case = fn(&Bench) -> Result<Vec<super::table::Target>>;
 
-const CASES: [(&str, Case); 5] = [
+const CASES: [(&str, Case); 6] = [
     ("change", change::run),
     ("fleet", fleet::run),
     ("large", large::run),
     ("variants", needs::variants),
     ("return", needs::catch_up),
+    ("load", load::run),
 ];

@@ -42,26 +42,7 @@ impl Ours {
                 .with_context(|| format!("no binary at {}", binary.display()))?;
             return Ok(Self::of(binary));
         }
-        let words = [
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "bellwether",
-            "--message-format=json-render-diagnostics",
-        ];
-        let messages = shell::read(shell::cargo().args(words))?;
-        // Cargo says where it put the binary: the target folder may have been moved by a setting.
-        let executable = |line: &str| {
-            let message: Value = serde_json::from_str(line).ok()?;
-            (message["target"]["name"] == "bellwether")
-                .then(|| message["executable"].as_str().map(PathBuf::from))?
-        };
-        let binary = messages
-            .lines()
-            .find_map(executable)
-            .context("cargo built no binary")?;
-        Ok(Self::of(binary))
+        Ok(Self::of(shell::built("bellwether")?))
     }
 
     pub(super) fn of(binary: PathBuf) -> Self {
