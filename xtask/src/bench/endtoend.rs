@@ -31,11 +31,12 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
 
 type Case = fn(&Bench) -> Result<Vec<super::table::Target>>;
 
-const CASES: [(&str, Case); 6] = [
+const CASES: [(&str, Case); 7] = [
     ("change", change::run),
     ("fleet", fleet::run),
     ("large", large::run),
     ("variants", needs::variants),
     ("return", needs::catch_up),
     ("load", load::run),
+    ("history", load::history),
 ];
