@@ -655,7 +655,7 @@ fn a_run_that_is_cut_anywhere_and_resumed_ends_the_same() {
 #[test]
 fn every_way_to_end_is_reached() {
     let mut ways = BTreeMap::new();
-    for seed in 1..600 {
+    for seed in 1..1_200 {
         let trouble = Trouble {
             lost: seed % 37,
             dies: seed % 7,

@@ -525,3 +525,49 @@ fn moments_end_and_do_not_wrap() {
     assert_eq!(Moment(u64::MAX) + Duration::MAX, Moment(u64::MAX));
     assert_eq!(Moment(1) + Duration::from_secs(1), Moment(1_001));
 }
+
+/// A segment that elects a leader is away for a moment: that costs a moment, and not the pause before the next attempt.
+#[test]
+fn who_staged_and_was_away_makes_up_the_quorum_once_it_is_back() {
+    let mut state = sent(Policy::default());
+    let mut view = view(3);
+    (1..=3).for_each(|byte| staged(&mut view, byte, T));
+    let all = view.clone();
+    for known in view.nodes.values_mut() {
+        known.presence = Presence::Unknown;
+    }
+    let Decision::Keep(missed @ Step::Missed(_)) = next(&state, &view, T) else {
+        panic!("{:?}", next(&state, &view, T));
+    };
+    let Step::Missed(why) = &missed else {
+        unreachable!()
+    };
+    assert!(why.reason.contains("3 that have it do not answer"), "{why}");
+    state.apply(&missed, T).unwrap();
+    let later = T + state.job.policy.retry_after;
+    assert_eq!(next(&state, &view, T), Decision::Wait(Some(later)));
+    assert_eq!(next(&state, &all, T), Decision::Keep(Step::Decided));
+}
+
+/// What waits for an operator's word has no attempts to lose by nodes that come and go meanwhile.
+#[test]
+fn a_job_that_waits_for_a_word_waits_for_nodes_that_staged_it_and_are_away() {
+    let policy = Policy {
+        commit: CommitMode::ByHand,
+        ..Policy::default()
+    };
+    let mut state = sent(policy);
+    let mut view = view(3);
+    (1..=3).for_each(|byte| staged(&mut view, byte, T));
+    assert_eq!(next(&state, &view, T), Decision::Wait(None));
+    let away = view.nodes.get_mut(&node(1)).unwrap();
+    away.presence = Presence::Down;
+    view.nodes.get_mut(&node(2)).unwrap().presence = Presence::Down;
+    assert_eq!(next(&state, &view, T), Decision::Wait(None));
+    // Now they are missed.
+    state.apply(&Step::CommitAsked, T).unwrap();
+    assert!(matches!(
+        next(&state, &view, T),
+        Decision::Keep(Step::Missed(_))
+    ));
+}

@@ -129,25 +129,36 @@ impl Saga<'_> {
         if state.abort_asked && !state.is_decided() {
             return Decision::Keep(Step::Aborted);
         }
-        if *now < since {
-            return Decision::Wait(Some(since));
-        }
+        // The last attempt fell short. Who is told again is told then; what is enough by itself meanwhile is enough.
+        let pauses = *now < since;
         let lacking = self.lacking_bases(since);
-        if !lacking.is_empty() {
+        if !pauses && !lacking.is_empty() {
             return Decision::Plan(lacking);
         }
         let mut open = BTreeSet::new();
-        let (mut ready, mut done) = (0, 0);
+        let (mut ready, mut away, mut done) = (0, 0, 0);
         let mut failure = None;
         for node in &state.nodes {
             match self.standing(*node, since) {
                 Standing::Done => done += 1,
                 // Who is not there cannot commit with the others.
                 Standing::Staged if each => drop(open.insert(*node)),
-                Standing::Staged => ready += usize::from(view.is_up(*node)),
+                Standing::Staged if view.is_up(*node) => ready += 1,
+                Standing::Staged => away += 1,
                 Standing::Failed(why) => failure = Some(why),
                 Standing::Open => drop(open.insert(*node)),
             }
+        }
+        // Who was removed since it began does not count.
+        let remain = state.nodes.iter();
+        let of = remain.filter(|node| view.nodes.contains_key(node)).count();
+        let needed = policy.quorum_after.needed(of);
+        let asks = policy.commit == CommitMode::ByHand && !state.commit_asked;
+        if pauses {
+            return match ready + done >= needed && !asks {
+                true => Decision::Keep(Step::Decided),
+                false => Decision::Wait(Some(since)),
+            };
         }
         let bytes = state.plan.as_ref().map_or(0, |plan| plan.bytes);
         open.retain(|node| view.hindrance(*node, bytes).is_none());
@@ -155,10 +166,6 @@ impl Saga<'_> {
         if !to_tell.is_empty() {
             return Decision::Notify(self.by_base(to_tell));
         }
-        // Who was removed since it began does not count.
-        let remain = state.nodes.iter();
-        let of = remain.filter(|node| view.nodes.contains_key(node)).count();
-        let needed = policy.quorum_after.needed(of);
         let from = since.max(view.began);
         let deadline = from + policy.distribute_max;
         let quiet = view.heard().unwrap_or(from).max(from) + policy.patience;
@@ -170,8 +177,7 @@ impl Saga<'_> {
                 {
                     return Decision::Wait(Some(settled));
                 }
-                let by_hand = policy.commit == CommitMode::ByHand;
-                return match by_hand && !state.commit_asked {
+                return match asks {
                     true => Decision::Wait(None),
                     false => Decision::Keep(Step::Decided),
                 };
@@ -187,8 +193,15 @@ impl Saga<'_> {
         if !over {
             return self.wait_for(&view.notified, &open, since, policy.renew, deadline);
         }
+        if asks && ready + away + done >= needed {
+            // Nobody wants them to commit yet: whoever is not there now may be then.
+            return Decision::Wait(None);
+        }
         let had = ready + done;
         let mut why = format!("{had} of {of} nodes have it, and {needed} are needed");
+        if away > 0 {
+            why = format!("{why}; {away} that have it do not answer");
+        }
         if let Some(failure) = &failure {
             why = format!("{why}; one says: {failure}");
         }
