@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Each file is a few lines of text whose last one is a hash of those before, and is replaced whole: written beside,
-//! synced, renamed, and the directory synced.
+//! synced, renamed, and the directory synced. Those without secrets change places with what is written beside them, so
+//! that the next one finds its room taken already: on a full disk a node still elects, and starts again.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -21,7 +22,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bellwether_types::{Hash, Incarnation, NodeId};
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, RenameFlags, renameat_with};
 
 /// A data directory that this process has for itself.
 #[derive(Debug)]
@@ -174,16 +175,17 @@ impl Folder {
     pub(crate) fn replace(&self, kept: Kept, body: &str) -> Result<(), FolderError> {
         let path = self.path(kept);
         let beside = path.with_extension("new");
+        let text = sealed(kept, body);
         let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&beside)?;
-            file.write_all(sealed(kept, body).as_bytes())?;
-            file.sync_data()?;
-            fs::rename(&beside, &path)?;
+            write_over(&beside, &text)?;
+            let turns = kept.is_open();
+            if !turns || renameat_with(CWD, &beside, CWD, &path, RenameFlags::EXCHANGE).is_err() {
+                fs::rename(&beside, &path)?;
+                if turns {
+                    // Nothing lay there before, or the file system cannot exchange.
+                    let _ = write_over(&beside, &text);
+                }
+            }
             self.handle.sync_all()
         };
         write().map_err(io_fault("write", &path))
@@ -203,6 +205,11 @@ impl Folder {
 }
 
 impl Kept {
+    /// Is it nothing that must be gone once it is replaced?
+    const fn is_open(self) -> bool {
+        !matches!(self, Self::Key | Self::Enrolment)
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
@@ -236,6 +243,16 @@ impl Kept {
             }
         }
     }
+}
+
+/// Writes a file's text over whatever it had; durable on return.
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)?;
+    file.sync_data()
 }
 
 fn parse_identity(body: &str) -> Option<(NodeId, Incarnation)> {
@@ -330,6 +347,30 @@ mod tests {
         }
         fs::write(&path, &intact).unwrap();
         assert_eq!(folder.begin().unwrap().1, Incarnation(2));
+    }
+
+    /// On a full disk there is no other room than what was taken before.
+    #[test]
+    fn what_is_replaced_leaves_its_room_to_the_next_unless_it_is_secret() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::open(home.path()).unwrap();
+        let inode = |name: &str| {
+            let metadata = fs::metadata(home.path().join(name)).ok();
+            metadata.map(|metadata| std::os::unix::fs::MetadataExt::ino(&metadata))
+        };
+        folder.replace(Kept::Election, "counter 7\n").unwrap();
+        let rooms = [inode("election"), inode("election.new")];
+        assert!(rooms.iter().all(Option::is_some));
+        for counter in [1_000, 8, 9] {
+            let body = format!("counter {counter}\n");
+            folder.replace(Kept::Election, &body).unwrap();
+            assert_eq!(folder.read(Kept::Election).unwrap(), Some(body));
+            assert!(rooms.contains(&inode("election")));
+            assert!(rooms.contains(&inode("election.new")));
+        }
+        folder.replace(Kept::Key, "one\n").unwrap();
+        folder.replace(Kept::Key, "two\n").unwrap();
+        assert_eq!(inode("key.new"), None);
     }
 
     #[test]

@@ -472,7 +472,7 @@ impl Carrier {
         if let Entry::Vacant(vacant) = self.contents.entry(assignment) {
             match shelf.open(assignment, announcement.head_len) {
                 Ok(content) => drop(vacant.insert(Arc::new(content))),
-                Err(error) => return self.inputs.push_back(broken(assignment, &error)),
+                Err(error) => return self.inputs.push_back(broken(assignment, None, &error)),
             }
         }
         if let Some(key) = self.key_of(&announcement) {
@@ -528,18 +528,18 @@ impl Carrier {
             } => self.work(
                 move || match content.decode(&geometry, block, &missing, &repairs) {
                     Ok(ok) => give(receiver::Input::Decoded { block, ok }),
-                    Err(error) => broken(assignment, &error),
+                    Err(error) => broken(assignment, Some(&content), &error),
                 },
             ),
             O::Prove(what) => self.work(move || match content.prove(assignment, &geometry, what) {
                 Ok(Proof::Holds) => give(receiver::Input::Proved { what, ok: true }),
                 Ok(Proof::Fails) => give(receiver::Input::Proved { what, ok: false }),
                 Ok(Proof::Useless(why)) => give(receiver::Input::Broken(why)),
-                Err(error) => broken(assignment, &error),
+                Err(error) => broken(assignment, Some(&content), &error),
             }),
             O::Sync => self.work(move || match content.spool().map_or(Ok(()), Spool::sync) {
                 Ok(()) => give(receiver::Input::Synced),
-                Err(error) => broken(assignment, &error),
+                Err(error) => broken(assignment, Some(&content), &error),
             }),
             O::Persist(bytes) => {
                 let kept = content.spool().map_or(Ok(()), |spool| spool.keep(&bytes));
@@ -585,7 +585,9 @@ impl Carrier {
 
     fn wrote(&mut self, assignment: AssignmentId, written: io::Result<()>) {
         if let Err(error) = written {
-            self.inputs.push_back(broken(assignment, &error));
+            let content = self.contents.get(&assignment);
+            let input = broken(assignment, content.map(Arc::as_ref), &error);
+            self.inputs.push_back(input);
         }
     }
 
@@ -625,7 +627,14 @@ fn read_symbol(
     }
 }
 
-fn broken(assignment: AssignmentId, error: &io::Error) -> Input {
-    let why = format!("the disk refuses: {error}");
+/// What came in vain to a full disk is given up, lest the disk stay full of it.
+fn broken(assignment: AssignmentId, content: Option<&Content>, error: &io::Error) -> Input {
+    let mut why = format!("the disk refuses: {error}");
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    if full.contains(&error.kind())
+        && let Some(Err(error)) = content.and_then(Content::spool).map(Spool::clear)
+    {
+        why = format!("{why}; what came of it stays: {error}");
+    }
     Input::Receiver(assignment, receiver::Input::Broken(why))
 }

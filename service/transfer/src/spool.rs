@@ -150,6 +150,19 @@ impl Spool {
         Ok(bytes)
     }
 
+    /// Gives back the room of what came in vain.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        if self.repairs.is_none() {
+            return Ok(());
+        }
+        self.data.set_len(0)?;
+        self.head.as_ref().map_or(Ok(()), |head| head.set_len(0))?;
+        match fs::remove_file(self.folder.join("kept")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.forget_repairs(),
+        }
+    }
+
     pub(crate) fn forget_repairs(&self) -> io::Result<()> {
         self.repairs.as_ref().map_or(Ok(()), |file| file.set_len(0))
     }
