@@ -65,6 +65,8 @@ pub enum Output {
         /// Whose answers are waited for.
         members: BTreeSet<NodeId>,
     },
+    /// There is no room here for what others want: let another lead, if there is one.
+    StepDown,
     /// A file that lies here is for this node, too.
     Arrived(AssignmentId),
     /// A file is wanted no more: it is neither fetched nor offered any longer.

@@ -19,6 +19,9 @@ pub struct Leading {
     is_heard: bool,
     present: BTreeSet<NodeId>,
     jobs: BTreeMap<Name, Job>,
+    /// Jobs for which this node had no room when it led. It gives up its office once for each, lest nodes without room
+    /// pass it on for ever.
+    yielded: BTreeSet<Name>,
     number: u64,
     deadlines: Deadlines<Timer>,
 }
@@ -53,6 +56,7 @@ impl Leading {
             is_heard: false,
             present: BTreeSet::new(),
             jobs: BTreeMap::new(),
+            yielded: BTreeSet::new(),
             number: 0,
             deadlines: Deadlines::new(),
         }
@@ -72,10 +76,12 @@ impl Leading {
         if self.reign == reign {
             return;
         }
-        let present = std::mem::take(&mut self.present);
+        let (present, yielded) = (&mut self.present, &mut self.yielded);
+        let (present, yielded) = (std::mem::take(present), std::mem::take(yielded));
         *self = Self::new(self.own);
         self.reign = reign;
         self.present = present;
+        self.yielded = yielded;
     }
 
     fn members(&mut self, now: Time, members: BTreeSet<NodeId>, out: &mut Outbox<Output>) {
@@ -193,11 +199,33 @@ impl Leading {
         result: Result<(), Failure>,
         out: &mut Outbox<Output>,
     ) {
+        if let Err(Failure {
+            kind: FailureKind::Space,
+            ..
+        }) = &result
+        {
+            self.yield_for(id, out);
+        }
         let own = self.own;
         let retry = self
             .of_file(id)
             .and_then(|job| job.fetched(own, id, result, out));
         self.retry_after(now, id, retry);
+    }
+
+    fn yield_for(&mut self, id: AssignmentId, out: &mut Outbox<Output>) {
+        let mut jobs = self.jobs.iter();
+        let job = jobs.find(|(_, job)| job.files.contains_key(&id));
+        let Some((name, _)) = job.filter(|_| self.present.iter().any(|node| *node != self.own))
+        else {
+            return;
+        };
+        if self.yielded.insert(name.clone()) {
+            if self.yielded.len() > JOBS_MAX {
+                self.yielded.pop_first();
+            }
+            out.push(Output::StepDown);
+        }
     }
 
     fn retry_after(&mut self, now: Time, id: AssignmentId, retry: Option<Duration>) {

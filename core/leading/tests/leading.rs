@@ -350,6 +350,32 @@ fn a_notification_with_more_variants_adds_to_what_is_under_way() {
 }
 
 /// A fetch that breaks off is resumed, at the next place if there are several; in the end the job has failed here.
+/// A leader without room would leave all others without the content.
+#[test]
+fn a_leader_without_room_lets_another_lead_once_for_each_job() {
+    let mut leader = Leader::new();
+    let failed = || {
+        let failure = Failure::new(FailureKind::Space, "no space left");
+        Input::Fetched(file(11).id, Err(failure))
+    };
+    let reign = |counter| {
+        let leader = node(1);
+        Input::Reign(Some(Epoch { counter, leader }))
+    };
+    leader.say(Downward::Notify(notify(vec![variant(1, &[1, 2, 3, 4])])));
+    assert!(leader.give(failed()).contains(&Output::StepDown));
+    // It leads again: then nobody else could.
+    leader.give(reign(9));
+    leader.say(welcome());
+    leader.say(Downward::Notify(notify(vec![variant(1, &[1, 2, 3, 4])])));
+    assert!(!leader.give(failed()).contains(&Output::StepDown));
+
+    let mut alone = Leader::new();
+    alone.give(Input::Members(nodes(&[1])));
+    alone.say(Downward::Notify(notify(vec![variant(1, &[1, 2, 3, 4])])));
+    assert!(!alone.give(failed()).contains(&Output::StepDown));
+}
+
 #[test]
 fn a_fetch_that_fails_is_tried_again_and_then_told() {
     let mut leader = Leader::new();

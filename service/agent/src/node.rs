@@ -346,6 +346,7 @@ impl Node {
                 }
                 None
             }
+            Wish::StepDown => machine.election().leads().then_some(Input::StepDown),
             Wish::Control(control) => {
                 self.control_server = Some(control);
                 None

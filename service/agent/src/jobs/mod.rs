@@ -107,6 +107,8 @@ pub(crate) enum Wish {
     Numbers(Numbers),
     /// Tell who belongs to the segment, all of it.
     TellSegment,
+    /// Let another lead, if there is one.
+    StepDown,
     /// How this node stands with its control server, for people.
     Control(String),
 }
@@ -476,6 +478,12 @@ impl<W: Fn(Wish)> Work<W> {
                     members,
                 };
                 self.offer(assignment, offer);
+            }
+            leading::Output::StepDown => {
+                warn!(
+                    "there is no room here for what the segment is to get: another node is to lead"
+                );
+                (self.wish)(Wish::StepDown);
             }
             leading::Output::Arrived(id) => self.custodian.arrived(id),
             leading::Output::Drop(id) => {
