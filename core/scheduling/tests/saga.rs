@@ -571,3 +571,25 @@ fn a_job_that_waits_for_a_word_waits_for_nodes_that_staged_it_and_are_away() {
         Decision::Keep(Step::Missed(_))
     ));
 }
+
+/// What is known before the commit need not be waited for after it.
+#[test]
+fn who_could_not_stage_the_content_is_not_waited_for_in_the_commit() {
+    let mut state = sent(Policy::default());
+    let mut view = view(3);
+    (1..=2).for_each(|byte| staged(&mut view, byte, T));
+    let outcome = Outcome::Failed(failure());
+    view.reported.insert(node(3), Reported { outcome, at: T });
+    assert_eq!(next(&state, &view, T), Decision::Keep(Step::Decided));
+    let later = Moment(T.0 + 1);
+    state.apply(&Step::Decided, later).unwrap();
+    for byte in 1..=2 {
+        view.reported.remove(&node(byte));
+        view.nodes.get_mut(&node(byte)).unwrap().base = Base::Known(Some(version(2)));
+    }
+    let Decision::Keep(Step::Finished(status, endings)) = next(&state, &view, later) else {
+        panic!("{:?}", next(&state, &view, later));
+    };
+    assert_eq!(status, Status::CompletedMissing);
+    assert_eq!(endings[&node(3)], Ending::Behind(failure()));
+}

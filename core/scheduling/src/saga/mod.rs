@@ -225,7 +225,12 @@ impl Saga<'_> {
         let mut open = BTreeSet::new();
         let mut endings = BTreeMap::new();
         for node in &state.nodes {
-            let ending = match self.standing(*node, since) {
+            let standing = match self.standing(*node, since) {
+                // Who could not stage it has nothing to make live, and is not waited for.
+                Standing::Open if kind == OrderKind::Commit => self.refusal(*node),
+                standing => standing,
+            };
+            let ending = match standing {
                 Standing::Done => Ending::Done,
                 Standing::Failed(why) => Ending::Behind(why),
                 standing => {

@@ -55,6 +55,14 @@ impl Saga<'_> {
         }
     }
 
+    /// What the last word of a node means that has not staged the content, whenever it said so.
+    pub(super) fn refusal(&self, node: NodeId) -> Standing {
+        match self.view.reported.get(&node).map(|said| &said.outcome) {
+            Some(Outcome::Failed(why) | Outcome::Behind(_, why)) => Standing::Failed(why.clone()),
+            _ => Standing::Open,
+        }
+    }
+
     /// Bases of nodes that could take part and for which there is no variant.
     pub(super) fn lacking_bases(&self, since: Moment) -> BTreeSet<Option<VersionId>> {
         let Self { state, view, .. } = self;

@@ -25,6 +25,18 @@ pub(super) struct Catching {
 struct Try {
     count: u32,
     next: Moment,
+    /// What the node had free then.
+    free_bytes: u64,
+}
+
+impl Try {
+    /// Before this it is not tried again, unless much room was made meanwhile.
+    fn next(&self, free_bytes: u64) -> Moment {
+        match self.count > 0 && free_bytes / 2 > self.free_bytes {
+            true => Moment(0),
+            false => self.next,
+        }
+    }
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -55,31 +67,34 @@ impl Runner {
                     self.catching.tries.remove(&key(*node));
                 }
             }
+            let free = |node: &NodeId| view.nodes.get(node).map_or(0, |known| known.free_bytes);
             nodes.retain(|node| {
                 let tried = self.catching.tries.get(&key(*node));
-                let next = tried.map_or(Moment(0), |tried| tried.next);
+                let next = tried.map_or(Moment(0), |tried| tried.next(free(node)));
                 if next > now {
                     wake = earlier(wake, Some(next));
                 }
                 next <= now
             });
             if !nodes.is_empty() {
+                let nodes = nodes.into_iter().map(|node| (node, free(&node))).collect();
                 self.ask_for(&live, nodes, now).await;
             }
         }
         Ok(wake)
     }
 
-    async fn ask_for(&mut self, live: &Live, nodes: BTreeSet<NodeId>, now: Moment) {
-        for node in &nodes {
+    async fn ask_for(&mut self, live: &Live, nodes: BTreeMap<NodeId, u64>, now: Moment) {
+        for (node, free_bytes) in &nodes {
             let key = (*node, live.site.clone());
             let tried = self.catching.tries.entry(key).or_default();
             tried.next = now + AGAIN * (1 << tried.count.min(DOUBLINGS_MAX));
             tried.count += 1;
+            tried.free_bytes = *free_bytes;
         }
         let (site, group) = (live.site.clone(), live.group.clone());
         let mut job = NewJob::new(Kind::Synchronize, site, group, live.version);
-        job.nodes = Some(nodes);
+        job.nodes = Some(nodes.into_keys().collect());
         let job = job.with_policy(&catching_up());
         // Why not, is in the log; it is tried again.
         let _ = self
