@@ -92,7 +92,7 @@ impl Store {
             })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.read_only(true))
+            .connect_with(options.clone().read_only(true))
             .await
             .map_err(fault)?;
         let (work, worked) = mpsc::channel(WORK_MAX);
@@ -101,7 +101,7 @@ impl Store {
             event,
             defined: applied,
         });
-        let writer = tokio::spawn(write(db, worked, tell));
+        let writer = tokio::spawn(write(db, options, worked, tell));
         Ok(Self {
             readers,
             work,
@@ -202,32 +202,71 @@ impl Store {
 }
 
 async fn write(
-    mut db: SqliteConnection,
+    db: SqliteConnection,
+    options: SqliteConnectOptions,
     mut worked: mpsc::Receiver<Work>,
     tell: watch::Sender<Position>,
 ) {
+    let mut open = Some(db);
     while let Some(Work {
         number,
         entry,
         told,
     }) = worked.recv().await
     {
-        let number = number.unwrap_or(tell.borrow().applied + 1);
-        let result = transact(&mut db, number, &entry).await;
-        if let Ok((outcome, event)) = &result {
+        let db = match open.take() {
+            Some(db) => Ok(db),
+            None => again(&options, &tell).await,
+        };
+        let result = match db {
+            Err(error) => Err(error),
+            Ok(mut db) => {
+                let number = number.unwrap_or(tell.borrow().applied + 1);
+                let result = transact(&mut db, number, &entry).await;
+                // On a full disk SQLite ends a transaction by itself, and the connection does not know: it is of no use.
+                if !matches!(result, Err(StoreError::Full(_) | StoreError::Database(_))) {
+                    open = Some(db);
+                }
+                result.map(|(outcome, event)| (number, outcome, event))
+            }
+        };
+        if let Ok((number, outcome, event)) = &result {
             let defines = outcome.is_ok() && entry.command.defines();
             tell.send_modify(|position| {
-                position.applied = number;
+                position.applied = *number;
                 position.event = *event;
                 if defines {
-                    position.defined = number;
+                    position.defined = *number;
                 }
             });
         }
         // Nobody may wait any more.
-        let _ = told.send(result.map(|(outcome, _)| outcome));
+        let _ = told.send(result.map(|(_, outcome, _)| outcome));
     }
-    let _ = db.close().await;
+    if let Some(db) = open {
+        let _ = db.close().await;
+    }
+}
+
+/// Another connection after one that failed. What it failed at may be kept all the same.
+async fn again(
+    options: &SqliteConnectOptions,
+    tell: &watch::Sender<Position>,
+) -> Result<SqliteConnection, StoreError> {
+    let mut db = options.connect().await?;
+    let (applied, event) = applying::position(&mut db).await?;
+    tell.send_if_modified(|position| {
+        let is_ahead = applied > position.applied;
+        if is_ahead {
+            *position = Position {
+                applied,
+                event,
+                defined: applied,
+            };
+        }
+        is_ahead
+    });
+    Ok(db)
 }
 
 async fn transact(
