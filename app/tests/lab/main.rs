@@ -4,6 +4,8 @@ mod agents;
 mod assignments;
 mod faults;
 mod forgery;
+mod jobs;
 mod office;
 mod publish;
+mod sites;
 mod transfer;

@@ -1,36 +1,12 @@
 //! Sites published to every server of every segment, whatever dies on the way.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use bellwether_kit::farm::noise;
-use bellwether_lab::farm::{Farm, PATIENCE};
-use bellwether_lab::{Lab, Shape, in_lab, until};
+use anyhow::{Context, ensure};
+use bellwether_lab::farm::PATIENCE;
+use bellwether_lab::in_lab;
 
-/// Bits a second of nodes' links: what is sent takes a while then, and faults find it under way.
-const RATE: u64 = 50_000_000;
-const MIB: usize = 1 << 20;
-
-/// A small site, of which each version changes a part; the last one is large.
-fn site(folder: &Path, version: u64, film: usize) -> Result<PathBuf> {
-    let root = folder.join(format!("site-{version}"));
-    fs::create_dir_all(root.join("pages/deep"))?;
-    for page in 0..40 {
-        let of = if page % 8 == 0 { version } else { 0 };
-        fs::write(
-            root.join(format!("pages/{page}.html")),
-            format!("page {page} of {of}\n").repeat(40),
-        )?;
-    }
-    fs::write(root.join("pages/deep/logo.png"), noise(7, 64 << 10))?;
-    if film > 0 {
-        fs::write(root.join("film.mp4"), noise(version, film))?;
-    }
-    std::os::unix::fs::symlink("pages/0.html", root.join("index.html"))?;
-    Ok(root)
-}
+use crate::sites::{MIB, launch, over, site, slow, start, under_way};
 
 /// JOB-02, JOB-06, COMMIT-01: live everywhere, by changed bytes alone, and back in one step.
 #[test]
@@ -73,16 +49,11 @@ fn a_leader_killed_in_mid_publish_holds_up_nobody_and_catches_up() {
         farm.serves(&first)?;
         slow(&farm)?;
         let second = site(farm.lab.folder(), 2, 16 * MIB)?;
-        let mut publish = farm.begin(&[
-            "publish",
-            "shop",
-            second.to_str().context("UTF-8")?,
-            "--wait",
-        ])?;
-        under_way(&farm)?;
+        let job = launch(&farm, &second)?;
+        under_way(&farm, &job)?;
         let leader = farm.leader(0)?;
         farm.kill(leader)?;
-        publish.wait()?;
+        over(&farm, &job)?;
         farm.serves(&second)?;
         farm.start_node(leader)?;
         farm.serves(&second)
@@ -97,21 +68,13 @@ fn a_control_server_killed_in_mid_publish_goes_on() {
         farm.define(&[])?;
         slow(&farm)?;
         let tree = site(farm.lab.folder(), 1, 24 * MIB)?;
-        farm.begin(&[
-            "publish",
-            "shop",
-            tree.to_str().context("UTF-8")?,
-            "--detach",
-        ])?
-        .wait()?;
-        under_way(&farm)?;
+        let job = launch(&farm, &tree)?;
+        under_way(&farm, &job)?;
         farm.restart_server()?;
         farm.serves(&tree)?;
-        let over = until("the job is over", PATIENCE, || {
-            let jobs = farm.run(&["job", "list"]).unwrap_or_default();
-            jobs["items"][0]["status"] == "completed"
-        });
-        over.with_context(|| format!("{:#}", farm.run(&["job", "list"]).unwrap_or_default()))
+        let ended = over(&farm, &job)?;
+        ensure!(ended["status"] == "completed", "{ended:#}");
+        Ok(())
     });
 }
 
@@ -139,11 +102,6 @@ fn a_node_that_was_away_is_brought_to_what_is_live() {
     });
 }
 
-fn start(lab: &mut Lab, segments: usize, nodes: usize) -> Result<Farm<'_>> {
-    let program = Path::new(env!("CARGO_BIN_EXE_bellwether"));
-    Farm::start(lab, program, segments, nodes)
-}
-
 /// What README promises first.
 #[test]
 fn the_demonstration_tells_its_story_to_the_end() {
@@ -160,24 +118,4 @@ fn the_demonstration_tells_its_story_to_the_end() {
             .await_line(0, "rollback   ", PATIENCE)
             .map(drop)
     });
-}
-
-fn slow(farm: &Farm<'_>) -> Result<()> {
-    for node in &farm.nodes {
-        farm.lab.shape(&node.host, Shape::rate(RATE))?;
-    }
-    Ok(())
-}
-
-/// Waits until bytes of a job are on their way.
-fn under_way(farm: &Farm<'_>) -> Result<()> {
-    until("bytes are on their way", PATIENCE, || {
-        let jobs = farm.run(&["job", "list", "--open"]).unwrap_or_default();
-        let Some(name) = jobs["items"][0]["name"].as_str() else {
-            return false;
-        };
-        let job = farm.run(&["job", "show", name]).unwrap_or_default();
-        let segments = job["job"]["segments"].as_array();
-        segments.is_some_and(|all| all.iter().any(|one| one["fetched"].as_u64() > Some(0)))
-    })
 }

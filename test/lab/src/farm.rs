@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::disk::{Disk, seen_by};
 use crate::{Host, Lab, Program, Segment, until};
 
 /// What does not happen in so long, on a machine however busy, does not happen.
@@ -41,6 +42,10 @@ pub struct Node {
     pub segment: usize,
     pub host: Host,
     pub program: Option<Program>,
+    /// A small disk for what it keeps, from its next start on.
+    pub disk: Option<Disk>,
+    /// The steady clock that it has from its next start on: so many seconds ahead of others'.
+    pub ahead_s: u32,
 }
 
 impl<'l> Farm<'l> {
@@ -66,7 +71,7 @@ impl<'l> Farm<'l> {
             hosts.push(lab.hosts(nodes, *network)?);
         }
         let control = lab.host("control", &networks)?;
-        let server = serve(program, &control, &folder)?;
+        let server = serve(program, &control, &folder, None)?;
         let told = started(&server)?;
         let text = |field: &str| told[field].as_str().unwrap_or_default().to_owned();
         let mut farm = Self {
@@ -103,6 +108,8 @@ impl<'l> Farm<'l> {
                     segment,
                     host,
                     program: None,
+                    disk: None,
+                    ahead_s: 0,
                 });
             }
         }
@@ -162,8 +169,27 @@ impl<'l> Farm<'l> {
         same.with_context(|| format!("{differences:#?}"))
     }
 
+    /// Whether a node serves exactly this tree now.
+    pub fn serves_on(&self, node: &Node, tree: &Path) -> bool {
+        difference(tree, &self.live(node)).is_none()
+    }
+
     pub fn live(&self, node: &Node) -> PathBuf {
-        self.data(&node.name).join("sites").join(SITE).join("live")
+        self.data_of(node).join("sites").join(SITE).join("live")
+    }
+
+    /// What a node keeps, wherever it lies while it runs.
+    pub fn data_of(&self, node: &Node) -> PathBuf {
+        let data = self.data(&node.name);
+        match (&node.program, node.disk) {
+            (Some(program), Some(_)) => seen_by(program, &data),
+            _ => data,
+        }
+    }
+
+    /// What the control server keeps, as it sees it.
+    pub fn data_of_server(&self) -> PathBuf {
+        seen_by(&self.server, &self.folder.join("server"))
     }
 
     pub fn data(&self, name: &str) -> PathBuf {
@@ -184,6 +210,16 @@ impl<'l> Farm<'l> {
         leader.context("it has a leader")
     }
 
+    /// Waits until the control server knows that it does not hear a segment.
+    pub fn silent(&self, segment: usize) -> Result<()> {
+        until("the segment is silent", PATIENCE, || {
+            let listed = self.run(&["segment", "list"]).unwrap_or_default();
+            let mut segments = listed["items"].as_array().into_iter().flatten();
+            let shown = segments.find(|shown| shown["name"] == segment_name(segment));
+            shown.is_some_and(|shown| shown["leader"].is_null())
+        })
+    }
+
     pub fn kill(&mut self, index: usize) -> Result<()> {
         let program = self.nodes[index].program.take();
         program.context("it runs")?.kill().map(drop)
@@ -201,6 +237,12 @@ impl<'l> Farm<'l> {
         command.args(["--server", &self.url(node.segment), "--ca", &self.ca]);
         command.args(["--token", &self.tokens[node.segment], "--data"]);
         command.arg(self.data(&node.name));
+        if let Some(disk) = node.disk {
+            command = disk.under(&self.data(&node.name), &command);
+        }
+        if node.ahead_s > 0 {
+            command = ahead(&command, node.ahead_s);
+        }
         let program = node.host.start(command)?;
         self.nodes[index].program = Some(program);
         Ok(())
@@ -208,8 +250,13 @@ impl<'l> Farm<'l> {
 
     /// The control server dies at once, and starts again.
     pub fn restart_server(&mut self) -> Result<()> {
+        self.restart_server_on(None)
+    }
+
+    /// The same, on a small disk.
+    pub fn restart_server_on(&mut self, disk: Option<Disk>) -> Result<()> {
         self.server.kill()?;
-        self.server = serve(&self.program, &self.control, &self.folder)?;
+        self.server = serve(&self.program, &self.control, &self.folder, disk)?;
         started(&self.server).map(drop)
     }
 
@@ -245,7 +292,7 @@ fn segment_name(segment: usize) -> String {
     format!("s{}", segment + 1)
 }
 
-fn serve(program: &Path, control: &Host, folder: &Path) -> Result<Program> {
+fn serve(program: &Path, control: &Host, folder: &Path, disk: Option<Disk>) -> Result<Program> {
     let mut command = Command::new(program);
     command.args([
         "server",
@@ -255,8 +302,23 @@ fn serve(program: &Path, control: &Host, folder: &Path) -> Result<Program> {
         "json",
         "--data",
     ]);
-    command.arg(folder.join("server"));
+    let data = folder.join("server");
+    command.arg(&data);
+    if let Some(disk) = disk {
+        command = disk.under(&data, &command);
+    }
     control.start(command)
+}
+
+/// The command with steady clocks of its own.
+fn ahead(command: &Command, seconds: u32) -> Command {
+    let mut wrapped = Command::new("unshare");
+    wrapped.args(["--time", "--fork", "--kill-child"]);
+    for clock in ["--monotonic", "--boottime"] {
+        wrapped.args([clock, &seconds.to_string()]);
+    }
+    wrapped.arg(command.get_program()).args(command.get_args());
+    wrapped
 }
 
 /// What a server tells when it listens.

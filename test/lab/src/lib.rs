@@ -36,6 +36,7 @@
 //! measure and confine programs, but differ between machines (version 1, version 2, delegated or not); `/proc` tells
 //! what a program costs, and a process namespace ends it whole.
 
+pub mod disk;
 pub mod farm;
 mod fault;
 mod host;
