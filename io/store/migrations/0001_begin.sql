@@ -128,8 +128,22 @@ CREATE TABLE segment_keys (
     id      TEXT NOT NULL,
     sealed  BLOB NOT NULL,
     since_ms INTEGER NOT NULL,
+    -- The entries of the log that made it, and that gave it its place.
+    made    INTEGER NOT NULL,
+    placed  INTEGER NOT NULL,
     PRIMARY KEY (segment, place)
 ) STRICT;
+
+-- Nodes that may know a key of a segment that they do not belong to any more: put elsewhere, or put out.
+CREATE TABLE departed (
+    node    TEXT NOT NULL,
+    segment TEXT NOT NULL REFERENCES segments (name) ON DELETE CASCADE,
+    -- The entry of the log since which it may not.
+    number  INTEGER NOT NULL,
+    put_out INTEGER NOT NULL,
+    PRIMARY KEY (node, segment)
+) STRICT;
+CREATE INDEX departed_by_segment ON departed (segment);
 
 CREATE TABLE nodes (
     id          TEXT PRIMARY KEY,

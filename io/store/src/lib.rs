@@ -41,7 +41,7 @@ pub use node::{Certificate, Enrolment, Node};
 pub use observation::{Observation, Seen};
 pub use outcome::{OpenError, Outcome, Refused, StoreError};
 pub use receipt::{RECEIPTS_MAX, Serving, kept};
-pub use segment::{KeyPlace, NewKey, Segment, SegmentKey};
+pub use segment::{KeyPlace, NewKey, Rotation, Segment, SegmentKey};
 pub use store::Store;
 pub use token::{NewToken, Token};
 pub use version::Version;

@@ -121,6 +121,7 @@ pub(crate) async fn enrol(applying: &mut Applying<'_>, enrolment: &Enrolment) ->
             .bind(applying.at_ms)
             .execute(&mut *applying.db)
             .await?;
+            segment::take_in(applying, &id, segment.as_str()).await?;
             let text = format!("node {} ({id}) came to segment {segment}", enrolment.name);
             applying.tell("node.enrolled", &id, &text).await?;
         }
@@ -233,6 +234,10 @@ pub(crate) async fn relocate(applying: &mut Applying<'_>, node: NodeId, segment:
         .bind(segment.as_str())
         .execute(&mut *applying.db)
         .await?;
+    if former != segment.as_str() {
+        segment::depart(applying, &id, &former).await?;
+    }
+    segment::take_in(applying, &id, segment.as_str()).await?;
     applying.touch(&former).await?;
     applying.touch(segment.as_str()).await?;
     let text = format!("node {id} belongs to segment {segment} now, and no more to {former}");
@@ -246,7 +251,8 @@ pub(crate) async fn remove(applying: &mut Applying<'_>, node: NodeId) -> Effect 
         .bind(&id)
         .execute(&mut *applying.db)
         .await?;
-    applying.touch(&segment).await?;
+    segment::depart(applying, &id, &segment).await?;
+    segment::put_out(applying, &id).await?;
     applying
         .tell("node.removed", &id, &format!("node {id} was put out"))
         .await

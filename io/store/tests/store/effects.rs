@@ -409,6 +409,113 @@ async fn segment_keys_rotate_in_three_steps() {
     ));
 }
 
+/// CRYPT-06: what somebody knows who was put out is replaced, and until then all are told whom not to hear.
+#[tokio::test]
+async fn a_node_that_is_put_out_makes_its_segment_rotate() {
+    let fresh = fresh().await;
+    let boston = token("boston", Role::Node, Some("boston"));
+    fresh.propose(Command::CreateToken(boston)).await.unwrap();
+    for number in 1..=3 {
+        let enrol = enrol(number, "boston", None, number);
+        fresh.propose(Command::Enrol(enrol)).await.unwrap();
+    }
+    let segment = name("boston");
+    // Each key with its place, and whether it is safe.
+    let due = async || {
+        let rotations = fresh.store.rotations(0).await.unwrap();
+        let keys = rotations.into_iter().flat_map(|rotation| rotation.keys);
+        let mut keys: Vec<_> = keys.map(|key| (key.place, key.id, key.is_safe)).collect();
+        keys.sort();
+        keys
+    };
+    let settings = async || {
+        fresh
+            .store
+            .segment(&segment)
+            .await
+            .unwrap()
+            .unwrap()
+            .settings
+    };
+    let remove = |number| Command::RemoveNode { node: node(number) };
+    let announce = |id| Command::AnnounceKey {
+        segment: segment.clone(),
+        key: key(id),
+    };
+    let advance = || Command::AdvanceKey {
+        segment: segment.clone(),
+    };
+    let retire = || Command::RetireKey {
+        segment: segment.clone(),
+    };
+    let id = |number| key(number).id;
+    assert_eq!(due().await, []);
+    let before = settings().await;
+    fresh.propose(remove(2)).await.unwrap();
+    assert!(settings().await > before);
+    assert_eq!(due().await, [(KeyPlace::Current, id(1), false)]);
+    assert_eq!(fresh.store.put_out(&segment).await.unwrap(), [node(2)]);
+    fresh.propose(announce(7)).await.unwrap();
+    // The next one goes knows that key already: it is replaced before it counts.
+    fresh.propose(remove(3)).await.unwrap();
+    let unsafe_keys = [
+        (KeyPlace::Current, id(1), false),
+        (KeyPlace::Next, id(7), false),
+    ];
+    assert_eq!(due().await, unsafe_keys);
+    fresh.propose(announce(8)).await.unwrap();
+    fresh.propose(advance()).await.unwrap();
+    let put_out = fresh.store.put_out(&segment).await.unwrap();
+    assert_eq!(
+        put_out,
+        [node(2), node(3)],
+        "until no key is accepted that they know"
+    );
+    let advanced = [
+        (KeyPlace::Previous, id(1), false),
+        (KeyPlace::Current, id(8), true),
+    ];
+    assert_eq!(due().await, advanced);
+    fresh.propose(retire()).await.unwrap();
+    assert_eq!(due().await, []);
+    assert_eq!(fresh.store.put_out(&segment).await.unwrap(), []);
+    let old = fresh.store.rotations(i64::MAX).await.unwrap();
+    assert_eq!(old.len(), 1, "a key that is old is to be replaced as well");
+}
+
+#[tokio::test]
+async fn a_node_that_is_put_out_is_to_be_heard_nowhere_until_it_comes_back() {
+    let fresh = fresh().await;
+    for (number, place) in [(1, "boston"), (2, "paris")] {
+        let token = token(place, Role::Node, Some(place));
+        fresh.propose(Command::CreateToken(token)).await.unwrap();
+        let enrol = enrol(number, place, None, number);
+        fresh.propose(Command::Enrol(enrol)).await.unwrap();
+    }
+    let moved = Command::MoveNode {
+        node: node(1),
+        segment: name("paris"),
+    };
+    let put_out = async |segment| fresh.store.put_out(&name(segment)).await.unwrap();
+    fresh.propose(moved).await.unwrap();
+    assert_eq!(fresh.store.rotations(0).await.unwrap(), []);
+    fresh
+        .propose(Command::RemoveNode { node: node(1) })
+        .await
+        .unwrap();
+    // It knows the keys of both.
+    assert_eq!(put_out("boston").await, [node(1)]);
+    assert_eq!(put_out("paris").await, [node(1)]);
+    assert_eq!(fresh.store.rotations(0).await.unwrap().len(), 2);
+    fresh
+        .propose(Command::Enrol(enrol(1, "boston", None, 1)))
+        .await
+        .unwrap();
+    assert_eq!(put_out("boston").await, []);
+    assert_eq!(put_out("paris").await, []);
+    assert_eq!(fresh.store.rotations(0).await.unwrap(), []);
+}
+
 /// DB-01: each kind is there after a restart.
 #[tokio::test]
 async fn what_is_kept_is_there_after_a_restart() {
