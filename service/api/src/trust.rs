@@ -61,6 +61,10 @@ pub struct NodeSettings {
     pub sites: Vec<ServedSite>,
     /// The keys of its groups.
     pub groups: Vec<GroupKey>,
+    /// Nodes that were put out and know a key of the segment still: they are not to be heard.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub put_out: Vec<NodeId>,
 }
 
 /// The keys of a segment, each a line for a key file.

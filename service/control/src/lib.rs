@@ -13,6 +13,7 @@ mod door;
 mod folder;
 mod handlers;
 mod jobs;
+mod keys;
 mod metrics;
 mod problem;
 mod router;

@@ -25,6 +25,7 @@ use crate::begin::{self, BeginError, Beginning};
 use crate::door::Peer;
 use crate::folder::{Folder, FolderError};
 use crate::jobs::Board;
+use crate::keys::Handed;
 use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
@@ -155,6 +156,7 @@ pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
         metrics: Metrics::new(),
         hub,
         board,
+        handed: Handed::default(),
         ending,
         waiting: Arc::new(Semaphore::new(WAITING_MAX)),
     });

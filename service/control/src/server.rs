@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use crate::authority::Authority;
 use crate::clock::now_ms;
 use crate::jobs::{self, Board};
+use crate::keys::{self, Handed};
 use crate::metrics::Metrics;
 use crate::problem;
 use crate::uplink::{self, Hub};
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) hub: Hub,
     /// What nodes reported of jobs.
     pub(crate) board: Arc<Board>,
+    /// What nodes were told of their segments' keys.
+    pub(crate) handed: Handed,
     /// Turns true when the server ends: whoever waits for something to happen waits no longer.
     pub(crate) ending: watch::Receiver<bool>,
     /// Places for those who wait.
@@ -43,6 +46,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(uplink::follow(Arc::clone(self)));
         tasks.spawn(jobs::run(Arc::clone(self)));
+        tasks.spawn(keys::run(Arc::clone(self)));
         tasks
     }
 

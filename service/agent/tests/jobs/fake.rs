@@ -115,6 +115,7 @@ impl Fake {
             authority: authority.pem(),
             state: Mutex::new(State {
                 settings: NodeSettings {
+                    put_out: Vec::new(),
                     number: 1,
                     segment: "net".parse().unwrap(),
                     keys: SettingsKey {

@@ -5,18 +5,18 @@ use bellwether_api::{
     Certified, Code, GroupKey, NodeSettings, Page, Problem, ServedSite, SettingsKey,
 };
 use bellwether_fleet::Role;
-use bellwether_store::{Certificate, Command, Enrolment, KeyPlace, NewKey};
+use bellwether_store::{Certificate, Command, Enrolment, KeyPlace};
 use bellwether_types::{Name, NodeId};
-use bellwether_wire::control::SegmentKey;
 use bellwether_wire::{ContentKey, PublicKey};
 use time::OffsetDateTime;
 
 use crate::authority::{Issued, Request, fingerprint};
 use crate::door::{Call, Caller};
+use crate::keys;
 use crate::problem;
 use crate::server::Server;
 use crate::subnet::NodeAddress;
-use crate::vault::{self, random};
+use crate::vault;
 
 const ADDRESSES_MAX: usize = 16;
 /// Peers that a node is told of; the segment's leader tells it of the rest.
@@ -49,11 +49,6 @@ pub(crate) async fn enrol(call: Call<Enrol>) -> Result<Certified, Problem> {
     let first = addresses.first();
     let (request, key) = read(&asked.request)?;
     let issued = issue(server, asked.node, &request)?;
-    let segment_key = SegmentKey::from_bytes(random());
-    let id = segment_key.id().to_string();
-    let sealed = server
-        .vault
-        .seal(&vault::segment_key(&id), segment_key.to_text().as_bytes());
     let enrolment = Enrolment {
         node: asked.node,
         name: asked.name.clone(),
@@ -61,7 +56,7 @@ pub(crate) async fn enrol(call: Call<Enrol>) -> Result<Certified, Problem> {
         token: token.id.clone(),
         segment: first.map_or_else(|| asked.name.clone(), NodeAddress::segment),
         subnet: first.map(NodeAddress::subnet),
-        segment_key: NewKey { id, sealed },
+        segment_key: keys::make(&server.vault),
         key: key.to_bytes(),
         certificate: certificate(&issued),
     };
@@ -170,7 +165,8 @@ async fn of_node(server: &Server, id: NodeId) -> Result<NodeSettings, Problem> {
             commit: site.policy.commit,
         });
     }
-    Ok(NodeSettings {
+    let put_out = store.put_out(&segment.name).await.map_err(of_store)?;
+    let settings = NodeSettings {
         number: segment.settings,
         keys: segment_keys(server, &segment.name).await?,
         segment: segment.name,
@@ -178,7 +174,10 @@ async fn of_node(server: &Server, id: NodeId) -> Result<NodeSettings, Problem> {
         signing_key: server.signing.public().to_text(),
         sites,
         groups: keys,
-    })
+        put_out,
+    };
+    server.handed.note(id, settings.number);
+    Ok(settings)
 }
 
 async fn segment_keys(server: &Server, segment: &Name) -> Result<SettingsKey, Problem> {

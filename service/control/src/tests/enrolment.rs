@@ -64,7 +64,7 @@ pub(crate) async fn enrolled(bench: &Bench, byte: u8) -> Peer {
     certified(&newcomer.come(bench, &bench.join).await).1
 }
 
-async fn settings(bench: &Bench, peer: Peer) -> NodeSettings {
+pub(super) async fn settings(bench: &Bench, peer: Peer) -> NodeSettings {
     let answer = bench.node(peer, "GET /v1/settings", "").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     serde_json::from_value(answer.body).unwrap()

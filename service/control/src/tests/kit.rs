@@ -20,6 +20,7 @@ use crate::begin;
 use crate::door::Peer;
 use crate::folder::Folder;
 use crate::jobs::Board;
+use crate::keys::Handed;
 use crate::metrics::Metrics;
 use crate::router::router;
 use crate::server::{Server, WAITING_MAX};
@@ -82,6 +83,7 @@ impl Bench {
             metrics: Metrics::new(),
             hub,
             board,
+            handed: Handed::default(),
             ending,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         });

@@ -10,5 +10,6 @@ pub(crate) mod kit;
 mod leader;
 mod publishing;
 mod roles;
+mod rotation;
 mod stories;
 mod uplink;
