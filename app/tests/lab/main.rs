@@ -5,6 +5,7 @@ mod assignments;
 mod faults;
 mod forgery;
 mod jobs;
+mod keys;
 mod office;
 mod publish;
 mod sites;

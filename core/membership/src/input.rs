@@ -1,4 +1,5 @@
 use core::net::SocketAddr;
+use std::collections::BTreeSet;
 
 use bellwether_types::{Epoch, Incarnation, Name, NodeId};
 use bellwether_wire::control::{Carried, Formats, Holding, MembershipMessage, Record, Resources};
@@ -47,6 +48,8 @@ pub enum Input {
     Leave,
     /// An order of the operator or of the control server, to the leader.
     Order(Order),
+    /// Those who were put out by an operator, all of them: whoever leads has no such member.
+    PutOut(BTreeSet<NodeId>),
 }
 
 /// What a node says of itself, apart from who it is.

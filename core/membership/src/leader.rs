@@ -104,6 +104,7 @@ impl Membership {
         self.carry(out);
         self.note_own_record(now, out);
         self.note_control(now);
+        self.remove_put_out(now, out);
         self.await_company(now);
     }
 
@@ -126,6 +127,24 @@ impl Membership {
         };
         let held = self.held();
         self.take_member(now, self.node(), held, record, out);
+    }
+
+    /// Members that an operator put out are none any more.
+    pub(crate) fn remove_put_out(&mut self, now: Time, out: &mut Outbox<Output>) {
+        let put_out = self.state.put_out.clone();
+        for node in put_out {
+            let Role::Leader(leader) = &mut self.state.role else {
+                return;
+            };
+            leader.suspects.remove(&node);
+            leader.strangers.remove(&node);
+            let name = self.latest_record(node).map(|record| record.name.clone());
+            if let Some(name) = name
+                && self.note(now, Key::Member(node), None)
+            {
+                out.push(Output::Told(Event::PutOut(node, name)));
+            }
+        }
     }
 
     /// Puts news into the next report; whether it is any.
@@ -221,6 +240,8 @@ impl Membership {
         let count = self.state.segment.member_count();
         out.push(Output::Told(Event::Reported(version, count)));
         self.state_changed(now, members, out);
+        // Another part of the segment may not have known of them.
+        self.remove_put_out(now, out);
     }
 
     /// The whole segment, or what changed in it.

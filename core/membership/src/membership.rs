@@ -1,5 +1,5 @@
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bellwether_machine::{Deadlines, Machine, Outbox, Random};
 use bellwether_types::{Epoch, Incarnation, Name, NodeId, Time};
@@ -51,6 +51,8 @@ pub struct State {
     /// Pages that wait for their turn.
     pub(crate) outgoing: VecDeque<(To, MembershipMessage)>,
     pub(crate) presence: Presence,
+    /// Whoever leads has no such member.
+    pub(crate) put_out: BTreeSet<NodeId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -138,6 +140,7 @@ impl Membership {
             joined: BTreeMap::new(),
             outgoing: VecDeque::new(),
             presence: Presence::Here,
+            put_out: BTreeSet::new(),
         };
         Self {
             settings,
@@ -343,6 +346,10 @@ impl Machine for Membership {
             Input::Measured(measured) => self.measured(now, measured, out),
             Input::Leave => self.leave(now, out),
             Input::Order(order) => self.obey(now, order, out),
+            Input::PutOut(nodes) => {
+                self.state.put_out = nodes;
+                self.remove_put_out(now, out);
+            }
         }
         for _ in 0..TIMERS_IN_TURN_MAX {
             let Some(timer) = self.deadlines.pop_due(now) else {

@@ -66,6 +66,8 @@ pub enum Event {
     Reported(StateVersion, usize),
     /// A member did not answer and was removed.
     Silent(NodeId, Name),
+    /// A member was put out by an operator.
+    PutOut(NodeId, Name),
     /// A registration was not taken.
     Refused(NodeId, Refusal),
     /// Two nodes have one name.

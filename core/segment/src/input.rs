@@ -5,7 +5,7 @@ use bellwether_election as election;
 use bellwether_membership as membership;
 use bellwether_types::{Epoch, Name, NodeId};
 use bellwether_wire::control::{
-    ControlMessage, ElectionMessage, MembershipMessage, Rejected, Sender,
+    ControlMessage, ElectionMessage, KeyRing, MembershipMessage, Rejected, Sender,
 };
 use bellwether_wire::transfer::{Announcement, TransferMessage};
 
@@ -72,6 +72,13 @@ pub enum Input {
     Announce(Vec<Announcement>),
     /// What this node knows of, for those who missed it: said in its heartbeats as long as it leads.
     Numbers(Numbers),
+    /// Who is to be believed from now on (CRYPT-06).
+    Admit {
+        /// Holders of these keys.
+        keys: Box<KeyRing>,
+        /// But not these: an operator put them out, and they may hold one still.
+        put_out: BTreeSet<NodeId>,
+    },
 }
 
 /// What the leader says of what it knows in every heartbeat: who lacks some of that asks for it.

@@ -1,12 +1,12 @@
 use core::net::SocketAddr;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bellwether_election::{self as election, CandidateRef, Election, Memory, Ranking};
 use bellwether_machine::{Machine, Outbox, Random};
 use bellwether_membership::{self as membership, Membership};
 use bellwether_types::{Epoch, NodeId, Time};
 use bellwether_wire::control::{
-    Alive, Carried, ControlMessage, DatagramSeal, ElectionMessage, Introduction, KeyRing,
+    Alive, Carried, ControlMessage, DatagramSeal, ElectionMessage, Introduction, KeyRing, Rejected,
 };
 use bellwether_wire::transfer::TransferMessage;
 
@@ -30,6 +30,8 @@ pub struct Segment {
     /// When to ask again where others are.
     hello_at: Option<Time>,
     riders: Riders,
+    /// Whom an operator put out, and who may hold an accepted key still.
+    put_out: BTreeSet<NodeId>,
     steps: VecDeque<Step>,
     election_outbox: Outbox<election::Output>,
     membership_outbox: Outbox<membership::Output>,
@@ -64,6 +66,7 @@ impl Segment {
             reign: None,
             hello_at: None,
             riders: Riders::default(),
+            put_out: BTreeSet::new(),
             election: Election::new(election, memory, random.bits()),
             membership: Membership::new(identity, membership, random),
             steps: VecDeque::new(),
@@ -82,9 +85,9 @@ impl Segment {
         &self.membership
     }
 
-    /// The segment keys, to rotate them.
-    pub const fn keys_mut(&mut self) -> &mut KeyRing {
-        self.seal.keys_mut()
+    /// The segment keys that it accepts.
+    pub const fn keys(&self) -> &KeyRing {
+        self.seal.keys()
     }
 }
 
@@ -122,6 +125,11 @@ impl Machine for Segment {
             }
             Input::Announce(announcements) => self.riders.announce(announcements),
             Input::Numbers(numbers) => self.riders.numbers = numbers,
+            Input::Admit { keys, put_out } => {
+                self.seal.set_keys(*keys);
+                self.put_out.clone_from(&put_out);
+                self.enrol(membership::Input::PutOut(put_out));
+            }
         }
         self.run(now, out);
         if self.hello_at.is_some_and(|at| at <= now) {
@@ -182,6 +190,10 @@ impl Segment {
             Err(reason) => return out.push(Output::Told(Event::Rejected { source, reason })),
         };
         let from = opened.from;
+        if self.put_out.contains(&from) {
+            let reason = Rejected::PutOut { from };
+            return out.push(Output::Told(Event::Rejected { source, reason }));
+        }
         if self.paths.heard(from, source, via) == Some(true) {
             out.push(Output::Told(Event::MulticastBack));
         }
@@ -380,7 +392,7 @@ impl Segment {
     fn rank(&mut self) {
         let members = self.membership.members();
         let live = members
-            .filter(|(_, record)| record.candidate)
+            .filter(|(node, record)| record.candidate && !self.put_out.contains(node))
             .map(|(node, record)| CandidateRef {
                 priority: record.priority,
                 name: &record.name,

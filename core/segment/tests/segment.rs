@@ -325,6 +325,115 @@ fn a_node_with_another_key_changes_nothing() {
     assert!(network.told.iter().any(refused));
 }
 
+fn admit(keys: KeyRing, put_out: &[usize]) -> Input {
+    let node = |index: &usize| NodeId::from_bytes([*index as u8 + 1; 16]);
+    Input::Admit {
+        keys: Box::new(keys),
+        put_out: put_out.iter().map(node).collect(),
+    }
+}
+
+/// CRYPT-06: nodes are told one after the other, far apart; nobody is missed for a moment, and no reign ends.
+#[test]
+fn keys_are_replaced_in_a_running_segment_without_anybody_being_lost() {
+    let mut network = Network::new(5, multicast);
+    (0..5).for_each(|index| network.start(index));
+    network.run(10 * SECOND);
+    let reign = network.nodes[0].memory;
+    network.told.clear();
+    let key = |byte| SegmentKey::from_bytes([byte; 32]);
+    let steps = [
+        KeyRing::new(key(7)).with(None, Some(key(8))),
+        KeyRing::new(key(8)).with(Some(key(7)), None),
+        KeyRing::new(key(8)),
+    ];
+    for ring in steps {
+        for index in [2, 0, 4, 1, 3] {
+            network.give(index, admit(ring.clone(), &[]));
+            network.run(SECOND);
+        }
+        assert_eq!(network.settled(), Some(0));
+    }
+    assert_eq!(network.nodes[0].memory, reign);
+    let disturbed = network.told.iter().find(|(_, event)| match event {
+        Event::Rejected { reason, .. } => *reason != Rejected::OwnEcho,
+        Event::Election(_) => true,
+        event => matches!(
+            event,
+            Event::Membership(membership::Event::Silent(..) | membership::Event::Missing(_))
+        ),
+    });
+    assert_eq!(disturbed, None);
+}
+
+/// Whoever was put out is no member any more as soon as the leader knows, though it holds the key and goes on speaking.
+#[test]
+fn a_node_that_was_put_out_is_refused_at_once_and_stays_out() {
+    let mut network = Network::new(4, multicast);
+    (0..4).for_each(|index| network.start(index));
+    network.run(10 * SECOND);
+    let ring = KeyRing::new(SegmentKey::from_bytes([7; 32]));
+    network.told.clear();
+    for index in 0..3 {
+        network.give(index, admit(ring.clone(), &[3]));
+    }
+    network.run(HEARTBEAT);
+    let left = |network: &Network| {
+        let of = |(_, segment): (usize, &Segment)| {
+            let members = segment.membership().members();
+            members
+                .map(|(node, _)| node.as_bytes()[0])
+                .collect::<Vec<_>>()
+        };
+        network.alive().take(3).map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&network), vec![vec![1, 2, 3]; 3]);
+    let told = |network: &Network, wanted: fn(&Event) -> bool| {
+        network
+            .told
+            .iter()
+            .any(|(index, event)| *index == 0 && wanted(event))
+    };
+    network.run(10 * SECOND);
+    // It starts again and registers; it is stronger than all others, and would lead.
+    network.restart(3);
+    network.run(10 * SECOND);
+    assert_eq!(left(&network), vec![vec![1, 2, 3]; 3]);
+    assert!(told(&network, |event| matches!(
+        event,
+        Event::Membership(membership::Event::PutOut(..))
+    )));
+    assert!(told(&network, |event| matches!(
+        event,
+        Event::Rejected {
+            reason: Rejected::PutOut { .. },
+            ..
+        }
+    )));
+}
+
+/// A leader that was put out and does not care is leader no more to whoever knows.
+#[test]
+fn a_leader_that_was_put_out_is_replaced() {
+    let mut network = Network::new(4, multicast);
+    (0..4).for_each(|index| network.start(index));
+    network.run(10 * SECOND);
+    assert_eq!(network.settled(), Some(0));
+    let ring = KeyRing::new(SegmentKey::from_bytes([7; 32]));
+    for index in 1..4 {
+        network.give(index, admit(ring.clone(), &[0]));
+    }
+    network.run(2 * SECOND);
+    let second = NodeId::from_bytes([2; 16]);
+    assert!(network.alive().skip(1).all(|(_, segment)| {
+        segment.election().reign().map(|reign| reign.leader) == Some(second)
+            && segment.membership().segment().member_count() == 3
+    }));
+    network.kill(0);
+    network.run(SECOND);
+    assert_eq!(network.settled(), Some(1));
+}
+
 /// All that was ever said is said again, to all: not one node changes what it obeys or holds.
 #[test]
 fn what_is_replayed_has_no_effect() {

@@ -1,6 +1,7 @@
 //! What this node has of its control server: a certificate, and settings. They are asked for once, by a join token, and
 //! kept; from then on the certificate speaks for the node.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +12,13 @@ use bellwether_api::{Certified, Code, EnrolRequest, NoQuery, NodeSettings, Renew
 use bellwether_client::{CallError, Client, Credential, Identity, ServerUrl};
 use bellwether_content::assignment::Trust;
 use bellwether_net::{Interface, InterfaceChoice, InterfaceError};
-use bellwether_types::{Hash, Name};
-use bellwether_wire::control::SegmentKey;
+use bellwether_types::{Hash, Name, NodeId};
+use bellwether_wire::control::{KeyRing, SegmentKey};
 use bellwether_wire::{ParseKeyError, SigningKey};
 use rcgen::{CertificateParams, KeyPair};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use crate::folder::{Folder, FolderError, Kept, random_bytes};
@@ -45,11 +47,20 @@ pub struct Newcomer {
 pub struct Enrolled {
     /// The segment it belongs to.
     pub segment: Name,
-    /// The segment's key.
-    pub key: SegmentKey,
+    /// Whom it is to believe.
+    pub admission: Admission,
     server: ControlServer,
     own: SigningKey,
     kept: Membership,
+}
+
+/// Whom a node is to believe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// The keys of its segment.
+    pub keys: KeyRing,
+    /// Nodes that were put out, and may know one of them still.
+    pub put_out: BTreeSet<NodeId>,
 }
 
 /// Why a node cannot enrol. What it had before, it has still.
@@ -65,7 +76,9 @@ pub enum EnrolError {
     #[error("this node has not enrolled with {0} yet, and has no token to do so")]
     Tokenless(ServerUrl),
     /// An operator put it out.
-    #[error("the control server at {0} has put this node out")]
+    #[error(
+        "the control server at {0} has put this node out: it takes no part in its segment any more"
+    )]
     PutOut(ServerUrl),
     /// The control server says no, or nothing.
     #[error("cannot enrol")]
@@ -88,6 +101,7 @@ pub(crate) struct Standing {
     pub(crate) ca: Hash,
     pub(crate) identity: Identity,
     pub(crate) settings: NodeSettings,
+    pub(crate) admission: Admission,
 }
 
 /// What is kept, as it is written.
@@ -102,8 +116,12 @@ struct Membership {
 const ANY: NoQuery = NoQuery {};
 /// News of the control server that come within this are asked for once.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// How often a node asks whether anything has changed, and looks at its certificate.
-const INTERVAL: Duration = Duration::from_secs(3_600);
+/// How often a node asks whether anything has changed, and looks at its certificate. Its leader tells it at once of what
+/// changes; this is for whom no leader reaches.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// When the control server was not reached; twice as long each time after that.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// A certificate is replaced when so little of it is left: a third.
 const LEFT_MS: i64 = 10 * 24 * 3_600 * 1_000;
 
@@ -144,11 +162,26 @@ pub fn enrol(
             },
         };
         write(&folder, &kept)?;
-        let key = kept.settings.keys.current.parse::<SegmentKey>();
-        let key = key.map_err(|fault| EnrolError::Settings(fault.to_string()))?;
+        let admission = Admission::of(&kept.settings)?;
         let segment = kept.settings.segment.clone();
-        Ok(Enrolled { segment, key, server, own, kept })
+        Ok(Enrolled { segment, admission, server, own, kept })
     })
+}
+
+impl Admission {
+    fn of(settings: &NodeSettings) -> Result<Self, EnrolError> {
+        let key = |line: &String| {
+            let key = line.parse::<SegmentKey>();
+            key.map_err(|fault| EnrolError::Settings(fault.to_string()))
+        };
+        let keys = &settings.keys;
+        let (previous, next) = (keys.previous.as_ref(), keys.next.as_ref());
+        let ring = KeyRing::new(key(&keys.current)?);
+        Ok(Self {
+            keys: ring.with(previous.map(key).transpose()?, next.map(key).transpose()?),
+            put_out: settings.put_out.iter().copied().collect(),
+        })
+    }
 }
 
 impl Enrolled {
@@ -164,6 +197,11 @@ impl Enrolled {
         Ok(Trust::Keys(vec![key]))
     }
 
+    /// Where its control server is.
+    pub(crate) const fn url(&self) -> &ServerUrl {
+        &self.server.url
+    }
+
     /// How the node stands with its control server.
     pub(crate) fn standing(&self) -> Result<Standing, EnrolError> {
         Ok(Standing {
@@ -171,22 +209,24 @@ impl Enrolled {
             ca: self.server.ca,
             identity: identity(&self.own, &self.kept)?,
             settings: self.kept.settings.clone(),
+            admission: Admission::of(&self.kept.settings)?,
         })
     }
 
     /// Replaces the certificate before it ends, and asks whether anything has changed, often and whenever `refresh` says
-    /// so, for as long as the node runs.
+    /// so, for as long as the node belongs to its control server.
     pub(crate) async fn renew_often(
         mut self,
         folder: Folder,
         refresh: Arc<Notify>,
         standing: watch::Sender<Arc<Standing>>,
     ) {
+        let (mut next, mut patience) = (Instant::now() + INTERVAL, AGAIN);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
+                () = sleep_until(next) => {}
                 // What is said to have changed within a moment is asked for once.
-                () = refresh.notified() => tokio::time::sleep(TOGETHER).await,
+                () = refresh.notified() => sleep(TOGETHER).await,
             }
             let Self {
                 server, own, kept, ..
@@ -202,34 +242,49 @@ impl Enrolled {
                     .map_err(EnrolError::from),
             };
             match renewed {
+                Err(EnrolError::Call(CallError::Problem(problem)))
+                    if problem.code == Code::Unauthenticated =>
+                {
+                    return;
+                }
                 Err(error) => {
                     warn!(server = %server.url, %error, "the control server was not reached");
+                    next = Instant::now() + patience;
+                    patience = (patience * 2).min(AGAIN_MAX);
+                    continue;
                 }
                 Ok(renewed) if renewed == *kept => {}
-                Ok(renewed) => match write(&folder, &renewed) {
-                    Err(error) => warn!(%error, "what the control server says cannot be kept"),
-                    Ok(()) => {
-                        info!(
-                            settings = renewed.settings.number,
-                            certificate_ends_ms = renewed.ends_ms,
-                            "the control server told something new"
-                        );
-                        if renewed.settings.segment != self.segment {
-                            warn!(
-                                segment = %renewed.settings.segment,
-                                "this node belongs to another segment from its next start on"
-                            );
-                        }
-                        self.kept = renewed;
-                        match self.standing() {
-                            Ok(new) => drop(standing.send(Arc::new(new))),
-                            Err(error) => {
-                                warn!(%error, "what the control server says cannot be used")
-                            }
-                        }
-                    }
-                },
+                Ok(renewed) => self.take(&folder, renewed, &standing),
             }
+            (next, patience) = (Instant::now() + INTERVAL, AGAIN);
+        }
+    }
+
+    /// The control server says something else than before.
+    fn take(
+        &mut self,
+        folder: &Folder,
+        renewed: Membership,
+        standing: &watch::Sender<Arc<Standing>>,
+    ) {
+        if let Err(error) = write(folder, &renewed) {
+            return warn!(%error, "what the control server says cannot be kept");
+        }
+        info!(
+            settings = renewed.settings.number,
+            certificate_ends_ms = renewed.ends_ms,
+            "the control server told something new"
+        );
+        if renewed.settings.segment != self.segment {
+            warn!(
+                segment = %renewed.settings.segment,
+                "this node belongs to another segment from its next start on"
+            );
+        }
+        self.kept = renewed;
+        match self.standing() {
+            Ok(new) => drop(standing.send(Arc::new(new))),
+            Err(error) => warn!(%error, "what the control server says cannot be used"),
         }
     }
 }

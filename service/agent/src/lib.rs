@@ -9,6 +9,7 @@
 mod admin;
 pub mod content;
 mod desk;
+mod doubt;
 mod enrol;
 mod folder;
 mod http;
@@ -26,7 +27,7 @@ mod transfers;
 mod uplink;
 
 pub use admin::{Answer, AskError, Request, ask};
-pub use enrol::{ControlServer, EnrolError, Enrolled, Newcomer, enrol};
+pub use enrol::{Admission, ControlServer, EnrolError, Enrolled, Newcomer, enrol};
 pub use folder::FolderError;
 pub use run::{Ended, RunError, run, run_enrolled};
 pub use settings::{Settings, SettingsError};

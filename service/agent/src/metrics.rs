@@ -58,6 +58,7 @@ pub(crate) const fn reason(rejected: &Rejected) -> &'static str {
         Rejected::OwnEcho => "own-echo",
         Rejected::OwnIdTaken { .. } => "own-id-taken",
         Rejected::AnotherSegment { .. } => "another-segment",
+        Rejected::PutOut { .. } => "put-out",
         Rejected::AnotherNode { .. } => ANOTHER_NODE,
         Rejected::Malformed { .. } => "malformed",
     }

@@ -11,13 +11,15 @@ use bellwether_net::{Channel, Destination, Event, Everyone, NetworkChange, Role,
 use bellwether_segment::{self as segment, Input, Output, Segment};
 use bellwether_transfer::{self as transfer, Told};
 use bellwether_types::Time;
-use bellwether_wire::control::{FormatRange, Formats, Holding, Resources, Sender};
+use bellwether_wire::control::{FormatRange, Formats, Holding, Rejected, Resources, Sender};
 use bellwether_wire::transfer::TransferMessage;
 use bellwether_wire::uplink::Report;
 use tokio::sync::{Notify, oneshot};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::admin::{Reply, Request};
+use crate::doubt::Doubt;
+use crate::enrol::Admission;
 use crate::folder::{Folder, FolderError, Kept};
 use crate::jobs::{self, Jobs, Wish};
 use crate::measure::Sample;
@@ -51,6 +53,10 @@ pub(crate) enum Order {
     Transfers(Told),
     /// This node's part in jobs wants something.
     Jobs(Wish),
+    /// The control server says whom to believe from now on.
+    Admit(Box<Admission>),
+    /// The control server knows this node no longer.
+    PutOut,
 }
 
 /// Why the node cannot go on.
@@ -73,6 +79,8 @@ pub(crate) struct Signals {
     pub(crate) leaving: Notify,
     /// The node has left.
     pub(crate) left: Notify,
+    /// The control server is to be asked for what is new.
+    pub(crate) refresh: Arc<Notify>,
 }
 
 /// The node around its machine.
@@ -98,6 +106,8 @@ pub(crate) struct Node {
     holdings: Vec<Holding>,
     /// How it stands with its control server, for people.
     control_server: Option<String>,
+    is_put_out: bool,
+    doubt: Doubt,
     multicast: Multicast,
     interface_up: bool,
     step_down: Option<oneshot::Sender<Reply>>,
@@ -137,12 +147,19 @@ impl Node {
             jobs,
             holdings: Vec::new(),
             control_server: None,
+            is_put_out: false,
+            doubt: Doubt::new(Arc::clone(&signals.refresh)),
             multicast,
             interface_up: true,
             step_down: None,
             leave: Vec::new(),
             signals,
         }
+    }
+
+    /// Did the control server put it out?
+    pub(crate) const fn is_put_out(&self) -> bool {
+        self.is_put_out
     }
 
     /// The process ends in order.
@@ -286,6 +303,7 @@ impl Node {
                 uptime_s: now().since(self.started).as_secs(),
             },
             segment: self.settings.segment.to_string(),
+            key: machine.keys().current().id().to_string(),
             heartbeat_ms: self.settings.timing.heartbeat_ms(),
             state: status::state(&state.phase),
             abstains: state.abstains.map(|why| status::abstention(why).to_owned()),
@@ -325,6 +343,11 @@ impl Node {
                 self.answer_step_down(Reply::Refused("no other candidate is known".to_owned()));
             }
             segment::Event::Membership(membership::Event::Left) => self.signals.left.notify_one(),
+            // Others have another key: this node may have missed it.
+            segment::Event::Rejected {
+                reason: Rejected::UnknownKey(_),
+                ..
+            } => self.doubt.arise(now()),
             _ => {}
         }
     }
@@ -348,10 +371,34 @@ impl Node {
             }
             Wish::StepDown => machine.election().leads().then_some(Input::StepDown),
             Wish::Control(control) => {
-                self.control_server = Some(control);
+                if !self.is_put_out {
+                    self.control_server = Some(control);
+                }
                 None
             }
         }
+    }
+
+    /// Whom to believe from now on.
+    fn admit(&mut self, admission: Admission, machine: &Segment) -> Input {
+        let Admission { keys, put_out } = admission;
+        let (former, key) = (machine.keys().current().id(), keys.current().id());
+        if former != key {
+            info!(%key, "the key of the segment is another one now");
+        }
+        self.doubt.settle();
+        let keys = Box::new(keys);
+        self.transfers.order(transfer::Order::Keys(keys.clone()));
+        Input::Admit { keys, put_out }
+    }
+
+    /// The control server knows this node no longer. It leaves as if it wanted to, so that whoever leads next does at once.
+    fn be_put_out(&mut self) -> Input {
+        error!("the control server has put this node out: it leaves its segment and ends");
+        self.is_put_out = true;
+        self.control_server = Some("has been put out by the control server".to_owned());
+        self.signals.leaving.notify_one();
+        Input::Leave
     }
 
     fn tell_jobs(&self, event: jobs::Event) {
@@ -426,6 +473,8 @@ impl Role for Node {
             Event::Order(Order::Leave) => Some(Input::Leave),
             Event::Order(Order::Transfers(told)) => transfers::told(told, self.jobs.as_ref()),
             Event::Order(Order::Jobs(wish)) => self.wished(wish, machine),
+            Event::Order(Order::Admit(admission)) => Some(self.admit(*admission, machine)),
+            Event::Order(Order::PutOut) => Some(self.be_put_out()),
         }
     }
 
@@ -446,6 +495,10 @@ impl Role for Node {
             }
             Output::Quit { group } => info!("this node belongs to group {group} no longer"),
             Output::Reign(reign) => {
+                // Where there is no multicast, whoever has another key is not heard at all.
+                if reign.is_none() && self.settings.is_unicast() {
+                    self.doubt.arise(now());
+                }
                 self.transfers.order(transfer::Order::Reign(reign));
                 self.tell_jobs(jobs::Event::Reign(reign));
             }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use bellwether_segment::{Input, Segment};
 use bellwether_transfer::TransferError;
 use bellwether_wire::control::{KeyRing, SegmentKey, Sender};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::enrol::{ControlServer, EnrolError, Enrolled, Newcomer, enrol};
+use crate::enrol::{Admission, ControlServer, EnrolError, Enrolled, Newcomer, Standing, enrol};
 use crate::folder::{Folder, FolderError, Kept, random_bytes};
 use crate::jobs::{Jobs, JobsSettings};
 use crate::measure::{self, Sampler};
@@ -72,7 +73,11 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Runs an agent until it has left its segment.
 pub fn run(settings: Settings, key: SegmentKey) -> Result<Ended, RunError> {
     log::begin(settings.log, settings.level);
-    start(settings, key, None)
+    let admission = Admission {
+        keys: KeyRing::new(key),
+        put_out: BTreeSet::new(),
+    };
+    start(settings, admission, None)
 }
 
 /// The same for a node whose control server says where it belongs: what the settings say of segment and key is not
@@ -85,13 +90,13 @@ pub fn run_enrolled(mut settings: Settings, server: ControlServer) -> Result<End
     };
     let enrolled = enrol(&settings.data, server, &newcomer)?;
     settings.segment = enrolled.segment.clone();
-    let key = enrolled.key.clone();
-    start(settings, key, Some(enrolled))
+    let admission = enrolled.admission.clone();
+    start(settings, admission, Some(enrolled))
 }
 
 fn start(
     settings: Settings,
-    key: SegmentKey,
+    admission: Admission,
     enrolled: Option<Enrolled>,
 ) -> Result<Ended, RunError> {
     if settings.skew != Skew::default() {
@@ -101,12 +106,12 @@ fn start(
         .enable_all()
         .build();
     let runtime = runtime.map_err(io_fault("start the runtime"))?;
-    runtime.block_on(live(settings, key, enrolled))
+    runtime.block_on(live(settings, admission, enrolled))
 }
 
 async fn live(
     settings: Settings,
-    key: SegmentKey,
+    admission: Admission,
     enrolled: Option<Enrolled>,
 ) -> Result<Ended, RunError> {
     let mut terminated = signal(SignalKind::terminate()).map_err(io_fault("await signals"))?;
@@ -137,7 +142,7 @@ async fn live(
         salt: random_bytes(),
     };
     info!(
-        node = %node, %incarnation, segment = %settings.segment, name = %settings.name, %address, key = %key.id(),
+        node = %node, %incarnation, segment = %settings.segment, name = %settings.name, %address, key = %admission.keys.current().id(),
         heartbeat_ms = settings.timing.heartbeat_ms(), "started"
     );
     let random = Random::new(u64::from_ne_bytes(random_bytes()));
@@ -147,25 +152,23 @@ async fn live(
         None => Trust::Anyone,
         Some(enrolled) => enrolled.trust()?,
     };
-    let transfers = Transfers::start(&settings, &sender, key.clone(), trust, orders.clone())?;
-    let mut machine = Segment::new(
-        settings.segment(sender),
-        KeyRing::new(key),
-        kept.memory,
-        random,
-    );
+    let keys = admission.keys.clone();
+    let transfers = Transfers::start(&settings, &sender, keys.clone(), trust, orders.clone())?;
+    let mut machine = Segment::new(settings.segment(sender), keys, kept.memory, random);
+    let signals = Arc::new(Signals::default());
+    let server = enrolled.as_ref().map(|enrolled| enrolled.url().clone());
     let jobs = match enrolled {
         None => None,
         Some(enrolled) => {
             let (standing, stands) = watch::channel(Arc::new(enrolled.standing()?));
-            let refresh = Arc::new(Notify::new());
+            let refresh = Arc::clone(&signals.refresh);
             let jobs = JobsSettings {
                 node,
                 incarnation,
                 segment: settings.segment.clone(),
                 key: enrolled.own().clone(),
                 data: settings.data.clone(),
-                standing: stands,
+                standing: stands.clone(),
                 refresh: Arc::clone(&refresh),
                 hooks: settings.hooks(),
                 transfers: transfers.member().clone(),
@@ -175,11 +178,15 @@ async fn live(
             // What there is no room for is lost, as on a network that takes no more, and said again.
             let wish = move |wish| drop(wishes.try_send(Order::Jobs(wish)));
             let jobs = Jobs::start(jobs, wish).map_err(io_fault("start a thread"))?;
-            tokio::spawn(enrolled.renew_often(folder.another()?, refresh, standing));
+            tokio::spawn(admit(stands, orders.clone()));
+            let (folder, orders) = (folder.another()?, orders.clone());
+            tokio::spawn(async move {
+                enrolled.renew_often(folder, refresh, standing).await;
+                orders.send(Order::PutOut).await
+            });
             Some(jobs)
         }
     };
-    let signals = Arc::new(Signals::default());
     let interface = settings.channel.interface.clone();
     let sampler = Sampler::new(interface, address, settings.data.clone());
     let patience = settings.timing.silence() * 4;
@@ -197,6 +204,11 @@ async fn live(
         membership: kept.membership,
     };
     machine.handle(now(), start, &mut outbox);
+    let admit = Input::Admit {
+        keys: Box::new(admission.keys),
+        put_out: admission.put_out,
+    };
+    machine.handle(now(), admit, &mut outbox);
     for output in outbox.drain() {
         role.carry_out(output, &mut channel)
             .map_err(RunError::from)?;
@@ -244,17 +256,31 @@ async fn live(
             }
         }
     }
+    let is_put_out = role.is_put_out();
     role.finish()?;
     admin.abort();
     drop(ordered);
     desk.all_told(FAREWELL).await;
     info!("ended");
-    Ok(ended)
+    match server.filter(|_| is_put_out) {
+        Some(server) => Err(EnrolError::PutOut(server).into()),
+        None => Ok(ended),
+    }
 }
 
 fn leave(orders: &mpsc::Sender<Order>) {
     let orders = orders.clone();
     tokio::spawn(async move { orders.send(Order::Leave).await });
+}
+
+/// Tells the node whom to believe whenever its control server says something new.
+async fn admit(mut standing: watch::Receiver<Arc<Standing>>, orders: mpsc::Sender<Order>) {
+    while standing.changed().await.is_ok() {
+        let admission = Box::new(standing.borrow_and_update().admission.clone());
+        if orders.send(Order::Admit(admission)).await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn measure_often(mut sampler: Sampler, orders: mpsc::Sender<Order>, signals: Arc<Signals>) {

@@ -12,6 +12,8 @@ pub struct Status {
     pub node: NodeStatus,
     /// The segment.
     pub segment: String,
+    /// The key of the segment that the node seals with, by its name: 8 hexadecimal digits.
+    pub key: String,
     /// From one heartbeat to the next, milliseconds.
     pub heartbeat_ms: u32,
     /// What the node is in the election.
@@ -309,6 +311,7 @@ pub(crate) mod tests {
                 uptime_s: 3,
             },
             segment: "web".to_owned(),
+            key: "5e1f00d5".to_owned(),
             heartbeat_ms: 500,
             state: State::Leading,
             abstains: Some("why".to_owned()),

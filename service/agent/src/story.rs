@@ -135,6 +135,9 @@ impl Story {
                 info!(epoch = %version.epoch, sequence = version.sequence, members, "reported: {members} members");
             }
             E::Silent(node, name) => warn!("removed {name} ({node:?}): it did not answer"),
+            E::PutOut(node, name) => {
+                info!("removed {name} ({node:?}): an operator put it out");
+            }
             E::Refused(node, why) => warn!("registration of node {node:?} not taken: {why}"),
             E::NameTwice(name, one, other) => {
                 error!("nodes {one:?} and {other:?} are both called {name}: give one another name")

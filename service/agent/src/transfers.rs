@@ -11,7 +11,7 @@ use bellwether_transfer::{
     Member, MemberSettings, Offer, Order, Roster, Told, Transfer, TransferError, Whereabouts,
 };
 use bellwether_types::{Name, NodeId};
-use bellwether_wire::control::{SegmentKey, Sender, StateVersion};
+use bellwether_wire::control::{KeyRing, Sender, StateVersion};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
@@ -98,14 +98,14 @@ impl Transfers {
     pub(crate) fn start(
         settings: &Settings,
         sender: &Sender,
-        key: SegmentKey,
+        keys: KeyRing,
         trust: Trust,
         orders: mpsc::Sender<node::Order>,
     ) -> Result<Self, TransferError> {
         let settings = MemberSettings {
             node: sender.node,
             incarnation: sender.incarnation,
-            key,
+            keys,
             channel: settings.data_channel(),
             folder: settings.data.join(FOLDER),
             trust,

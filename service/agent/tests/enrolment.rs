@@ -93,15 +93,15 @@ fn a_node_enrols_once_and_goes_on_without_its_token_and_without_the_server() {
     assert_eq!(first.segment.as_str(), "net-127.0.0.0-8");
     let again = come(&node, tokenless.clone()).unwrap();
     assert_eq!(
-        (again.segment, again.key.id()),
-        (first.segment.clone(), first.key.id())
+        (again.segment, again.admission.keys.current().id()),
+        (first.segment.clone(), first.admission.keys.current().id())
     );
     assert_eq!(control.nodes(), 1);
     drop(control);
     let alone = come(&node, tokenless).unwrap();
     assert_eq!(
-        (alone.segment, alone.key.id()),
-        (first.segment, first.key.id())
+        (alone.segment, alone.admission.keys.current().id()),
+        (first.segment, first.admission.keys.current().id())
     );
 }
 
@@ -115,7 +115,10 @@ fn an_enrolment_that_was_cut_short_is_finished_by_the_next_start() {
     // The answer was lost.
     fs::remove_file(node.join("enrolment")).unwrap();
     let again = come(&node, control.server.clone()).unwrap();
-    assert_eq!(again.key.id(), first.key.id());
+    assert_eq!(
+        again.admission.keys.current().id(),
+        first.admission.keys.current().id()
+    );
     assert_eq!(control.nodes(), 1);
     // A copy of the directory without its key is not this node.
     fs::remove_file(node.join("enrolment")).unwrap();

@@ -152,6 +152,11 @@ impl Carrier {
         self.groups = groups;
     }
 
+    /// The segment keys that are accepted from now on. What is being sent or heard keeps the key that it began with.
+    pub(crate) fn set_keys(&mut self, keys: KeyRing) {
+        self.keys = keys;
+    }
+
     /// Where nodes take frames from now on.
     pub(crate) fn set_peers(&mut self, peers: BTreeMap<NodeId, SocketAddr>) {
         self.peers = peers;

@@ -91,9 +91,9 @@ impl DatagramSeal {
         &self.keys
     }
 
-    /// The keys it uses, to rotate them.
-    pub const fn keys_mut(&mut self) -> &mut KeyRing {
-        &mut self.keys
+    /// Uses these keys from now on.
+    pub fn set_keys(&mut self, keys: KeyRing) {
+        self.keys = keys;
     }
 
     /// The datagram that says `message` to one node, or to all.

@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use minicbor::{Decode, Encode};
 
@@ -28,7 +29,7 @@ pub struct SegmentKey {
 pub struct SegmentKeyId(#[cbor(with = "minicbor::bytes")] pub [u8; 4]);
 
 /// The segment keys a node accepts while keys rotate. It seals with the current one.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRing {
     current: SegmentKey,
     previous: Option<SegmentKey>,
@@ -97,6 +98,15 @@ impl Clone for SegmentKey {
     }
 }
 
+/// Equal secrets, compared in constant time.
+impl PartialEq for SegmentKey {
+    fn eq(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.secret.0, &other.secret.0).is_ok()
+    }
+}
+
+impl Eq for SegmentKey {}
+
 impl FromStr for SegmentKey {
     type Err = ParseKeyError;
 
@@ -115,27 +125,23 @@ impl KeyRing {
         }
     }
 
-    /// Accepts the key that will be current, before anybody seals with it.
-    pub fn announce(&mut self, next: SegmentKey) {
-        self.next = Some(next);
-    }
-
-    /// Seals with the announced key from now on; the former one is still accepted. Without an announced key nothing
-    /// changes.
-    pub fn advance(&mut self) {
-        if let Some(next) = self.next.take() {
-            self.previous = Some(std::mem::replace(&mut self.current, next));
+    /// Accepts these as well: the key that was current, and the one that will be.
+    pub fn with(self, previous: Option<SegmentKey>, next: Option<SegmentKey>) -> Self {
+        Self {
+            previous,
+            next,
+            ..self
         }
-    }
-
-    /// Accepts the former key no longer.
-    pub fn revoke_previous(&mut self) {
-        self.previous = None;
     }
 
     /// What this node seals with.
     pub const fn current(&self) -> &SegmentKey {
         &self.current
+    }
+
+    /// Is a key of this name accepted?
+    pub fn accepts(&self, id: SegmentKeyId) -> bool {
+        self.find(id).is_some()
     }
 
     /// The accepted key of this name, if there is one.
@@ -223,20 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_accepted_from_its_announcement_to_its_revocation() {
+    fn previous_current_and_next_are_accepted_and_nothing_else() {
         let key = |byte| SegmentKey::from_bytes([byte; 32]);
-        let mut ring = KeyRing::new(key(1));
-        let accepted = |ring: &KeyRing| [1, 2, 3].map(|byte| ring.find(key(byte).id()).is_some());
-        ring.advance();
-        assert_eq!(ring.current().id(), key(1).id());
-        ring.announce(key(2));
-        assert_eq!(accepted(&ring), [true, true, false]);
-        assert_eq!(ring.current().id(), key(1).id());
-        ring.advance();
-        assert_eq!(ring.current().id(), key(2).id());
-        ring.announce(key(3));
-        assert_eq!(accepted(&ring), [true, true, true]);
-        ring.revoke_previous();
-        assert_eq!(accepted(&ring), [false, true, true]);
+        let accepted = |ring: &KeyRing| [1, 2, 3].map(|byte| ring.accepts(key(byte).id()));
+        let ring = KeyRing::new(key(2));
+        assert_eq!(accepted(&ring), [false, true, false]);
+        let rotating = ring.clone().with(Some(key(1)), Some(key(3)));
+        assert_eq!(accepted(&rotating), [true, true, true]);
+        assert_eq!(rotating.current(), &key(2));
+        assert_eq!(rotating.with(None, None), ring);
     }
 }

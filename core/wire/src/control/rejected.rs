@@ -88,6 +88,12 @@ pub enum Rejected {
         /// Its segment.
         segment: Name,
     },
+    /// An operator put the sender out.
+    #[error("node {from} was put out: it is not heard any more")]
+    PutOut {
+        /// Who sent it.
+        from: NodeId,
+    },
     /// Meant for another node.
     #[error("node {from} said this to node {to}")]
     AnotherNode {

@@ -26,7 +26,7 @@ use bellwether_wire::SigningKey;
 use bellwether_wire::control::Holding;
 use bellwether_wire::transfer::{AssignmentId, JobReport, Order, TransferMessage};
 use bellwether_wire::uplink::{
-    Downward, Failure, FailureKind, File, Hello, Outcome, Report, Upward,
+    Downward, Failure, FailureKind, File, Hello, Outcome, Reason, Report, Upward,
 };
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -629,6 +629,9 @@ impl<W: Fn(Wish)> Work<W> {
                         (self.wish)(Wish::Control("is heard by the control server".to_owned()));
                     }
                     Downward::Dismiss(dismiss) => {
+                        if dismiss.reason == Reason::NotAllowed {
+                            self.refresh.notify_one();
+                        }
                         let control =
                             format!("is not heard by the control server: {}", dismiss.text);
                         (self.wish)(Wish::Control(control));
@@ -637,6 +640,8 @@ impl<W: Fn(Wish)> Work<W> {
                 }
                 self.lead(now, leading::Input::Said(message));
             }
+            // It may have been put out: the answer to another question says so.
+            uplink::Event::Unknown => self.refresh.notify_one(),
             uplink::Event::Gone(why) => {
                 (self.wish)(Wish::Control(format!(
                     "is not heard by the control server: {why}"

@@ -5,7 +5,8 @@ mod fetch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_client::{Client, Uplink};
+use bellwether_api::Code;
+use bellwether_client::{CallError, Client, Uplink};
 use bellwether_types::Time;
 use bellwether_wire::uplink::{Dismiss, Downward, Hello, Reason, Upward};
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ pub(crate) enum Link {
 pub(crate) enum Event {
     /// A message.
     Said(Downward),
+    /// The server knows no such node.
+    Unknown,
     /// It is gone, or was not to be had.
     Gone(String),
 }
@@ -60,7 +63,12 @@ impl Link {
             let url = client.url().clone();
             let gone = match client.uplink(hello).await {
                 Ok(uplink) => speak(uplink, waiting, &tell).await,
-                Err(error) => format!("{error}{}", cause(&error)),
+                Err(error) => {
+                    if is_unknown(&error) {
+                        tell(Event::Unknown);
+                    }
+                    format!("{error}{}", cause(&error))
+                }
             };
             tell(Event::Gone(format!("{url}: {gone}")));
         });
@@ -165,6 +173,10 @@ async fn speak(
             }
         }
     }
+}
+
+fn is_unknown(error: &CallError) -> bool {
+    matches!(error, CallError::Problem(problem) if problem.code == Code::Unauthenticated)
 }
 
 fn cause(error: &dyn std::error::Error) -> String {

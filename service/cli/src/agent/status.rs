@@ -44,6 +44,7 @@ impl fmt::Display for Shown {
         let Status {
             node,
             segment,
+            key,
             heartbeat_ms,
             state,
             abstains,
@@ -74,7 +75,10 @@ impl fmt::Display for Shown {
             "node      {} ({}), start {}, {address}",
             node.name, node.id, node.incarnation
         )?;
-        writeln!(f, "segment   {segment}, heartbeat {heartbeat_ms} ms")?;
+        writeln!(
+            f,
+            "segment   {segment}, heartbeat {heartbeat_ms} ms, key {key}"
+        )?;
         if let Some(control_server) = control_server {
             writeln!(f, "control   {control_server}")?;
         }

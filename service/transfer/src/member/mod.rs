@@ -16,7 +16,7 @@ use bellwether_multicast::sender::{self, To};
 use bellwether_multicast::{Geometry, Input, Outcome, Own, Rate, Settings, Station, receiver};
 use bellwether_net::{ChannelSettings, Everyone, FrameChannel};
 use bellwether_types::{Epoch, Incarnation, Name, NodeId};
-use bellwether_wire::control::{KeyRing, SegmentKey};
+use bellwether_wire::control::KeyRing;
 use bellwether_wire::frame::{FRAME_OVERHEAD, SessionId};
 use bellwether_wire::transfer::{Announcement, AssignmentId, TransferMessage};
 use tokio::sync::{mpsc, oneshot};
@@ -36,8 +36,8 @@ pub struct MemberSettings {
     pub node: NodeId,
     /// Its start.
     pub incarnation: Incarnation,
-    /// The segment key.
-    pub key: SegmentKey,
+    /// The segment keys that it accepts.
+    pub keys: KeyRing,
     /// Its sockets for frames. Everyone is the data channel of what goes to all members.
     pub channel: ChannelSettings,
     /// Where assignments lie.
@@ -83,6 +83,8 @@ pub enum Order {
     Status(oneshot::Sender<Vec<Transfer>>),
     /// An assignment is of no interest any more: its file goes.
     Forget(AssignmentId),
+    /// The segment keys that are accepted from now on.
+    Keys(Box<KeyRing>),
 }
 
 /// Who belongs to a segment.
@@ -203,6 +205,8 @@ struct Transfers<T> {
     joined: BTreeSet<SocketAddr>,
     /// What this node offered and what did not come to an end yet.
     offers: BTreeMap<AssignmentId, offers::Open>,
+    /// What is being sent anew under another key: the end of the former session is no end.
+    renewed: BTreeSet<AssignmentId>,
     /// How what it offered ended.
     outcomes: BTreeMap<AssignmentId, Outcome>,
     /// What assignments are called.
@@ -223,7 +227,7 @@ impl<T: FnMut(Told)> Transfers<T> {
             node: settings.node,
             incarnation: settings.incarnation,
             salt: random_bytes().map_err(TransferError::io("read randomness"))?,
-            key: settings.key.id(),
+            key: settings.keys.current().id(),
         };
         let mut channel = FrameChannel::open(&settings.channel)?;
         let everyone = match settings.channel.everyone {
@@ -249,8 +253,7 @@ impl<T: FnMut(Told)> Transfers<T> {
         let shelf = Shelf::assignments(&settings.folder, settings.trust);
         let reach = format!("use {}", settings.folder.display());
         shelf.make().map_err(TransferError::io(&reach))?;
-        let keys = KeyRing::new(settings.key);
-        let carrier = Carrier::new(station, channel, keys, Some(shelf.clone()))
+        let carrier = Carrier::new(station, channel, settings.keys, Some(shelf.clone()))
             .map_err(TransferError::io("set a timer"))?;
         let mut transfers = Self {
             own: own.node,
@@ -263,6 +266,7 @@ impl<T: FnMut(Told)> Transfers<T> {
             everyone,
             joined: BTreeSet::new(),
             offers: BTreeMap::new(),
+            renewed: BTreeSet::new(),
             outcomes: BTreeMap::new(),
             names: BTreeMap::new(),
             announced: BTreeMap::new(),
@@ -346,6 +350,7 @@ impl<T: FnMut(Told)> Transfers<T> {
             }
             Order::Status(tell) => drop(tell.send(self.status())),
             Order::Forget(assignment) => self.forget(assignment),
+            Order::Keys(keys) => self.seal_with(*keys),
         }
     }
 
@@ -377,6 +382,7 @@ impl<T: FnMut(Told)> Transfers<T> {
             }
             Event::Complete(assignment) => self.arrived(assignment),
             Event::Failed(assignment, why) => Told::Failed(assignment, why),
+            Event::Ended(assignment, ..) if self.renewed.remove(&assignment) => return,
             Event::Ended(assignment, epoch, outcome) => {
                 self.conclude(assignment, epoch, &outcome);
                 Told::Ended(assignment, outcome)

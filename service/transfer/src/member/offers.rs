@@ -11,7 +11,8 @@ use bellwether_multicast::receiver::{Prove, Receiver};
 use bellwether_multicast::sender;
 use bellwether_multicast::{Fate, Geometry, Input, Job, Outcome, Way};
 use bellwether_types::{Epoch, Name, NodeId};
-use bellwether_wire::frame::FRAME_OVERHEAD;
+use bellwether_wire::control::KeyRing;
+use bellwether_wire::frame::{FRAME_OVERHEAD, SessionId};
 use bellwether_wire::transfer::{Announcement, Ask, AssignmentId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -285,6 +286,30 @@ impl<T: FnMut(Told)> Transfers<T> {
             self.send(assignment, Open { epoch, ..offer });
         }
         self.tend();
+    }
+
+    /// Segment keys have changed. A session that is open goes on with the key that it began with as long as that is
+    /// accepted: then whoever comes later could not hear it, and it begins anew with what is missing.
+    pub(super) fn seal_with(&mut self, keys: KeyRing) {
+        self.carrier.give(Input::Key(keys.current().id()));
+        let senders = self.carrier.station().senders();
+        let retired = senders.filter(|(_, sender)| {
+            sender.served().is_none() && !keys.accepts(sender.announcement().key)
+        });
+        let retired: Vec<(SessionId, AssignmentId)> = retired
+            .map(|(session, sender)| (session, sender.job().assignment))
+            .collect();
+        self.carrier.set_keys(keys);
+        for (session, assignment) in retired {
+            let Some(open) = self.offers.remove(&assignment) else {
+                continue;
+            };
+            self.renewed.insert(assignment);
+            self.carrier
+                .give(Input::Sender(session, sender::Input::Deposed));
+            self.carrier.settle();
+            self.send(assignment, open);
+        }
     }
 
     /// An offer whose session ended while its reign lasts is over; otherwise whoever leads next goes on with it.
