@@ -27,6 +27,8 @@ pub enum Input {
     Carry(Vec<u8>),
     /// An operator's order: hand the office over to the best other node.
     StepDown,
+    /// The same, to this one: a candidate that lives and is one of the strongest.
+    Appoint(NodeId),
     /// Settings have changed; identity and timing stay.
     Reconfigured(Box<Settings>),
 }

@@ -45,6 +45,9 @@ pub enum Output {
     Tell(Upward),
     /// Tell the control server who belongs to the segment, all of it.
     TellSegment,
+    /// Hand the office over, to this node or to the best other one: the control server wants it, or there is no room here for
+    /// what others are to get.
+    StepDown(Option<NodeId>),
     /// There are settings of this number at the control server.
     Settings(u64),
     /// Fetch a file, unless it is here; then say [`Input::Fetched`].
@@ -65,8 +68,6 @@ pub enum Output {
         /// Whose answers are waited for.
         members: BTreeSet<NodeId>,
     },
-    /// There is no room here for what others want: let another lead, if there is one.
-    StepDown,
     /// A file that lies here is for this node, too.
     Arrived(AssignmentId),
     /// A file is wanted no more: it is neither fetched nor offered any longer.

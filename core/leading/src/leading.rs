@@ -134,6 +134,7 @@ impl Leading {
                     sent_us: now_us,
                 })));
             }
+            Downward::StepDown(to) => out.push(Output::StepDown(to)),
             Downward::Dismiss(_) => self.is_heard = false,
         }
     }
@@ -224,7 +225,7 @@ impl Leading {
             if self.yielded.len() > JOBS_MAX {
                 self.yielded.pop_first();
             }
-            out.push(Output::StepDown);
+            out.push(Output::StepDown(None));
         }
     }
 

@@ -363,17 +363,17 @@ fn a_leader_without_room_lets_another_lead_once_for_each_job() {
         Input::Reign(Some(Epoch { counter, leader }))
     };
     leader.say(Downward::Notify(notify(vec![variant(1, &[1, 2, 3, 4])])));
-    assert!(leader.give(failed()).contains(&Output::StepDown));
+    assert!(leader.give(failed()).contains(&Output::StepDown(None)));
     // It leads again: then nobody else could.
     leader.give(reign(9));
     leader.say(welcome());
     leader.say(Downward::Notify(notify(vec![variant(1, &[1, 2, 3, 4])])));
-    assert!(!leader.give(failed()).contains(&Output::StepDown));
+    assert!(!leader.give(failed()).contains(&Output::StepDown(None)));
 
     let mut alone = Leader::new();
     alone.give(Input::Members(nodes(&[1])));
     alone.say(Downward::Notify(notify(vec![variant(1, &[1, 2, 3, 4])])));
-    assert!(!alone.give(failed()).contains(&Output::StepDown));
+    assert!(!alone.give(failed()).contains(&Output::StepDown(None)));
 }
 
 #[test]

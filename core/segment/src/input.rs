@@ -55,6 +55,8 @@ pub enum Input {
     Measured(membership::Measured),
     /// Hand the office over to the best other node.
     StepDown,
+    /// The same, to this one.
+    Appoint(NodeId),
     /// Leave the segment for good; whoever leads hands the office over first.
     Leave,
     /// An order to the leader.

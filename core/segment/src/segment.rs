@@ -108,6 +108,7 @@ impl Machine for Segment {
             Input::Datagram { via, source, bytes } => self.receive(now, via, source, &bytes, out),
             Input::Measured(measured) => self.measure(measured),
             Input::StepDown => self.elect(election::Input::StepDown),
+            Input::Appoint(node) => self.elect(election::Input::Appoint(node)),
             Input::Leave => {
                 self.elect(election::Input::StepDown);
                 self.enrol(membership::Input::Leave);

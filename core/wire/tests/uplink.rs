@@ -198,6 +198,7 @@ fn downward() -> Vec<(&'static str, Downward)> {
                 text: "another leads".to_owned(),
             }),
         ),
+        ("uplink step-down", Downward::StepDown(Some(node(0xbb)))),
     ]
 }
 

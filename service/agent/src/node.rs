@@ -363,13 +363,17 @@ impl Node {
                 let sample = self.sample?;
                 self.measured(sample, machine).map(Input::Measured)
             }
+            Wish::StepDown(to) if machine.election().leads() => {
+                info!("another node is to lead");
+                Some(to.map_or(Input::StepDown, Input::Appoint))
+            }
+            Wish::StepDown(_) => None,
             Wish::TellSegment => {
                 if let Some(report) = machine.membership().cluster_report() {
                     self.tell_jobs(jobs::Event::Segment(Report::Cluster(report)));
                 }
                 None
             }
-            Wish::StepDown => machine.election().leads().then_some(Input::StepDown),
             Wish::Control(control) => {
                 if !self.is_put_out {
                     self.control_server = Some(control);

@@ -37,7 +37,7 @@ pub use list::{List, Page};
 pub use node::{NodeInfo, NodeLabels, NodePlace, NodeReport, NodesPage, Presence};
 pub use openapi::document;
 pub use problem::{Code, Problem};
-pub use segment::{SegmentInfo, SegmentLeader, SegmentTitle};
+pub use segment::{LeaderWanted, SegmentInfo, SegmentLeader, SegmentTitle};
 pub use server::ServerInfo;
 pub use token::{TokenGiven, TokenInfo, TokenWanted};
 pub use trust::{

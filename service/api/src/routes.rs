@@ -7,10 +7,10 @@ use crate::endpoint::{Access, Endpoint, Method, NoQuery};
 use crate::openapi::Document;
 use crate::{
     After, AuditInfo, Before, Certified, ContentPiece, ContentReceived, ContentSize, EnrolRequest,
-    Events, JobInfo, JobLine, JobWanted, JobsPage, List, Missing, MissingPage, NodeInfo,
-    NodeLabels, NodePlace, NodeSettings, NodeStatus, NodesPage, Octets, Page, RenewRequest,
-    SegmentInfo, SegmentTitle, ServerInfo, Since, SitePlan, StatusPage, TokenGiven, TokenInfo,
-    TokenWanted, TreeWanted, VersionInfo, VersionsKept,
+    Events, JobInfo, JobLine, JobWanted, JobsPage, LeaderWanted, List, Missing, MissingPage,
+    NodeInfo, NodeLabels, NodePlace, NodeSettings, NodeStatus, NodesPage, Octets, Page,
+    RenewRequest, SegmentInfo, SegmentTitle, ServerInfo, Since, SitePlan, StatusPage, TokenGiven,
+    TokenInfo, TokenWanted, TreeWanted, VersionInfo, VersionsKept,
 };
 
 /// Where the leader of a segment holds a request open (`POST`, by a node's certificate): messages go up in its body and down
@@ -105,6 +105,9 @@ routes! {
     ShowSegment: Get "/v1/segments/{segment}" by VIEWER, Name, NoQuery, () => 200 SegmentInfo;
     #[doc = "Gives a segment a name for people."]
     TitleSegment: Put "/v1/segments/{segment}/title" by OPERATOR, Name, NoQuery, SegmentTitle => 200 SegmentInfo;
+
+    #[doc = "Asks the leader of a segment to hand its office over. It is done moments later, or not at all."]
+    ChangeLeader: Post "/v1/segments/{segment}/leader" by OPERATOR, Name, NoQuery, LeaderWanted => 200 SegmentInfo;
 
     #[doc = "Lists the nodes."]
     ListNodes: Get "/v1/nodes" by VIEWER, (), NodesPage, () => 200 List<NodeInfo>;

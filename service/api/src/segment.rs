@@ -36,6 +36,16 @@ pub struct SegmentLeader {
     pub location: String,
 }
 
+/// Who is to lead a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LeaderWanted {
+    /// The node, by its name or by the beginning of its id; the best one besides the present leader if nobody is named.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub node: Option<Name>,
+}
+
 /// What people call a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

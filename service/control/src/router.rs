@@ -50,6 +50,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
     house.on::<routes::ListSegments, _>(segment::list);
     house.on::<routes::ShowSegment, _>(segment::show);
     house.on::<routes::TitleSegment, _>(segment::title);
+    house.on::<routes::ChangeLeader, _>(segment::change_leader);
 
     house.on::<routes::ListNodes, _>(node::list);
     house.on::<routes::ShowNode, _>(node::show);

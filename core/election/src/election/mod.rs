@@ -110,7 +110,11 @@ impl Machine for Election {
             }
             Input::Measured(priority) => self.state.measured = priority,
             Input::Carry(bytes) => self.state.carried = bytes,
-            Input::StepDown => self.step_down(now, out),
+            Input::StepDown => self.step_down(now, self.successor(), out),
+            Input::Appoint(node) => {
+                let successor = self.neighbours().into_iter().find(|known| *known == node);
+                self.step_down(now, successor, out);
+            }
             Input::Reconfigured(settings) => self.reconfigure(now, *settings, out),
         }
         while let Some(timer) = self.deadlines.pop_due(now) {
@@ -258,7 +262,9 @@ impl Election {
             Phase::Known(_) => self.deadlines.cancel(Timer::Claim),
             _ if is_candidate && was_candidate => {}
             _ if is_candidate => self.await_claim(now, self.timing().listening()),
-            Phase::Leading(_) if self.successor().is_some() => self.step_down(now, out),
+            Phase::Leading(_) if self.successor().is_some() => {
+                self.step_down(now, self.successor(), out);
+            }
             _ => self.enter(Phase::Unknown { lost: None }),
         }
     }

@@ -120,12 +120,17 @@ impl Election {
         }
     }
 
-    /// The best other node is named in a last heartbeat, with its epoch, and leads without a vote.
-    pub(super) fn step_down(&mut self, now: Time, out: &mut Outbox<Output>) {
+    /// Another node is named in a last heartbeat, with its epoch, and leads without a vote.
+    pub(super) fn step_down(
+        &mut self,
+        now: Time,
+        successor: Option<NodeId>,
+        out: &mut Outbox<Output>,
+    ) {
         let Phase::Leading(epoch) = self.state.phase else {
             return;
         };
-        let Some(successor) = self.successor() else {
+        let Some(successor) = successor else {
             out.push(Output::Told(Event::NoSuccessor));
             return;
         };
@@ -143,6 +148,7 @@ impl Election {
         self.await_successor(now, to, out);
     }
 
+    /// The best other node.
     pub(super) fn successor(&self) -> Option<NodeId> {
         self.neighbours().first().copied()
     }

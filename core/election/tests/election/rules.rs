@@ -511,6 +511,21 @@ fn there_is_no_stepping_down_for_nobody() {
     assert_eq!(one.phase(), "leading");
 }
 
+/// It need not be the strongest; but one that is not known to live leads nobody anywhere.
+#[test]
+fn the_office_goes_to_whom_it_is_to_go_to() {
+    for one in One::all() {
+        let mut one = one.leading();
+        let live = ['m', 'x', 'y'].map(candidate);
+        one.give(Input::Ranked(Ranking::of(&candidate('m'), &live)));
+        let said = one.give(Input::Appoint(candidate('q').node));
+        assert_eq!(said.events(), [&Event::NoSuccessor]);
+        let said = one.give(Input::Appoint(candidate('y').node));
+        assert_eq!(said.heartbeats()[0].successor, Some(epoch('y', REIGN + 2)));
+        assert_eq!(said.told_to('y').len(), 1);
+    }
+}
+
 /// Whoever hands over does not want the office back when the successor fails.
 #[test]
 fn whoever_stepped_down_claims_last() {

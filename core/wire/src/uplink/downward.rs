@@ -32,6 +32,9 @@ pub enum Downward {
     /// The last message: why the connection ends.
     #[n(7)]
     Dismiss(#[n(0)] Dismiss),
+    /// Another node is to lead: this one, or the best other one.
+    #[n(8)]
+    StepDown(#[n(0)] Option<NodeId>),
 }
 
 /// The leader is heard from now on.
@@ -283,7 +286,7 @@ impl Downward {
             }
             Self::Dismiss(dismiss) => (!within(&dismiss.text, Dismiss::TEXT_LEN_MAX))
                 .then_some("a farewell is longer than 512 bytes"),
-            Self::Settings(_) | Self::Ping(_) => None,
+            Self::Settings(_) | Self::Ping(_) | Self::StepDown(_) => None,
         }
     }
 }

@@ -107,8 +107,8 @@ pub(crate) enum Wish {
     Numbers(Numbers),
     /// Tell who belongs to the segment, all of it.
     TellSegment,
-    /// Let another lead, if there is one.
-    StepDown,
+    /// Another node is to lead: this one, or the best other one.
+    StepDown(Option<NodeId>),
     /// How this node stands with its control server, for people.
     Control(String),
 }
@@ -462,6 +462,7 @@ impl<W: Fn(Wish)> Work<W> {
     fn carry_out(&mut self, now: Time, output: leading::Output) {
         match output {
             leading::Output::Tell(message) => self.link.say(message),
+            leading::Output::StepDown(to) => (self.wish)(Wish::StepDown(to)),
             leading::Output::TellSegment => (self.wish)(Wish::TellSegment),
             leading::Output::Settings(number) => self.look_for_settings(number),
             leading::Output::Fetch { file, source } => self.fetch(file, source.as_deref()),
@@ -478,12 +479,6 @@ impl<W: Fn(Wish)> Work<W> {
                     members,
                 };
                 self.offer(assignment, offer);
-            }
-            leading::Output::StepDown => {
-                warn!(
-                    "there is no room here for what the segment is to get: another node is to lead"
-                );
-                (self.wish)(Wish::StepDown);
             }
             leading::Output::Arrived(id) => self.custodian.arrived(id),
             leading::Output::Drop(id) => {

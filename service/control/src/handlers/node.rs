@@ -94,7 +94,7 @@ pub(crate) async fn remove(call: Call<RemoveNode>) -> Result<(), Problem> {
 }
 
 /// A node by its name or by the beginning of its id, if there is one only.
-async fn find(server: &Server, text: &Name) -> Result<Node, Problem> {
+pub(super) async fn find(server: &Server, text: &Name) -> Result<Node, Problem> {
     let mut found = server
         .store
         .nodes_like(text, 2)

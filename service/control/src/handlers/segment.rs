@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 
-use bellwether_api::routes::{ListSegments, ShowSegment, TitleSegment};
-use bellwether_api::{List, Problem, SegmentInfo, SegmentLeader};
+use bellwether_api::routes::{ChangeLeader, ListSegments, ShowSegment, TitleSegment};
+use bellwether_api::{Code, List, Problem, SegmentInfo, SegmentLeader};
 use bellwether_store::{Command, Segment};
 use bellwether_types::Name;
+use bellwether_wire::uplink::Downward;
 
-use super::page;
+use super::{node, page};
 use crate::door::Call;
 use crate::problem;
 use crate::server::Server;
@@ -36,6 +37,37 @@ pub(crate) async fn title(call: Call<TitleSegment>) -> Result<SegmentInfo, Probl
     };
     call.server.propose(call.actor(), command).await?;
     shown(&call.server, &call.body.title).await
+}
+
+/// Asks for another leader. What becomes of it is seen when that one speaks.
+pub(crate) async fn change_leader(call: Call<ChangeLeader>) -> Result<SegmentInfo, Problem> {
+    let server = &call.server;
+    let segment = find(server, &call.key).await?;
+    let conflict = |why: String| Err(Problem::new(Code::Conflict, why));
+    let Some(leader) = server.hub.leader(&segment.name) else {
+        return conflict(format!("nobody speaks for segment {}", segment.name));
+    };
+    let to = match &call.body.node {
+        None => None,
+        Some(name) => {
+            let node = node::find(server, name).await?;
+            let presence = server.hub.presence(node.id, &segment.name);
+            match presence {
+                Some(presence) if presence.record.candidate => Some(node.id),
+                Some(_) => return conflict(format!("node {name} is set not to lead")),
+                None => {
+                    let segment = &segment.name;
+                    return conflict(format!("node {name} is not there in segment {segment}"));
+                }
+            }
+        }
+    };
+    if to != Some(leader.node) {
+        tracing::info!(segment = %segment.name, who = %call.actor(), "another leader is wanted");
+        let message = Downward::StepDown(to);
+        server.hub.tell(segment.name.clone(), message);
+    }
+    Ok(info(server, &server.hub.up(), segment))
 }
 
 /// A segment by its name, or by what people call it (CLUSTER-08).

@@ -1,3 +1,4 @@
+use bellwether_api::Code;
 use bellwether_types::{Hash, Incarnation, NodeId, Serial, Term, VersionId};
 use bellwether_wire::SigningKey;
 use bellwether_wire::uplink::{
@@ -52,6 +53,34 @@ async fn nodes_are_seen_as_their_leader_reports_them() {
     assert_eq!(shown["items"][0]["leads"], true);
     assert_eq!(shown["items"][2]["says"]["location"], "Boston");
     assert_eq!(shown["items"][1]["says"], Value::Null);
+}
+
+/// The leader is asked to hand over, to a node that is there and may lead.
+#[tokio::test]
+async fn a_leader_is_asked_to_hand_over() {
+    let bench = bench().await;
+    let nodes = bench.enrol([1, 2, 3]).await;
+    let mut leader = Leader::lead(&bench, nodes[0], &nodes[..2]).await;
+    let line = format!("POST /v1/segments/{}/leader", segment());
+    let wanted = |node: NodeId| format!(r#"{{"node":"{node}"}}"#);
+    let absent = bench.admin(&line, &wanted(nodes[2].id)).await.problem();
+    assert_eq!(absent.code, Code::Conflict, "{absent:?}");
+    // Whoever leads already is not asked.
+    assert_eq!(bench.admin(&line, &wanted(nodes[0].id)).await.status, 200);
+    assert_eq!(bench.admin(&line, &wanted(nodes[1].id)).await.status, 200);
+    let asked = |message: &Downward| matches!(message, Downward::StepDown(_));
+    let first = leader.until(asked).await;
+    assert_eq!(first, Downward::StepDown(Some(nodes[1].id)));
+    assert_eq!(bench.admin(&line, "{}").await.status, 200);
+    assert_eq!(leader.until(asked).await, Downward::StepDown(None));
+    leader.hang_up();
+    while bench.segment().await["leader"] != Value::Null {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        bench.admin(&line, "{}").await.problem().code,
+        Code::Conflict
+    );
 }
 
 /// CLUSTER-06: coming and going is numbered among the events, and told once.
@@ -166,10 +195,10 @@ async fn nobody_but_a_node_opens_an_uplink() {
     let bench = bench().await;
     for peer in [Peer(None), Peer(Some(Hash([7; 32])))] {
         let refused = bench.node(peer, "POST /v1/uplink", "").await.problem();
-        assert_eq!(refused.code, bellwether_api::Code::Unauthenticated);
+        assert_eq!(refused.code, Code::Unauthenticated);
     }
     let refused = bench.admin("POST /v1/uplink", "").await.problem();
-    assert_eq!(refused.code, bellwether_api::Code::Unauthenticated);
+    assert_eq!(refused.code, Code::Unauthenticated);
 }
 
 /// A segment that is silent is told of; its nodes are neither there nor gone.
