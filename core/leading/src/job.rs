@@ -217,7 +217,7 @@ impl Job {
         }
     }
 
-    /// It is tried again later; too often, and all whom it was for have failed.
+    /// It is tried again later; too often, or in vain for good, and all whom it was for have failed.
     pub(crate) fn failed(
         &mut self,
         id: AssignmentId,
@@ -226,7 +226,8 @@ impl Job {
     ) -> Option<Duration> {
         let carried = self.files.get_mut(&id)?;
         carried.tries += 1;
-        if carried.tries < TRIES_MAX {
+        // A signature does not get better.
+        if carried.tries < TRIES_MAX && failure.kind != FailureKind::Trust {
             return Some((RETRY * 2u32.saturating_pow(carried.tries - 1)).min(RETRY_MAX));
         }
         carried.coming = Coming::Failed;

@@ -349,6 +349,21 @@ fn a_notification_with_more_variants_adds_to_what_is_under_way() {
     assert_eq!(offers(&outputs), [(file(11).id, nodes(&[3]))]);
 }
 
+#[test]
+fn what_nobody_trusted_signed_is_not_fetched_again() {
+    let mut leader = Leader::new();
+    leader.say(Downward::Notify(notify(vec![variant(1, &[1, 2])])));
+    let stranger = Failure::new(FailureKind::Trust, "signed by a stranger");
+    leader.give(Input::Fetched(file(11).id, Err(stranger)));
+    let outputs = leader.pass(Duration::from_secs(40));
+    assert_eq!(fetches(&outputs), []);
+    let told = told(&outputs);
+    assert!([1, 2].iter().all(|one| matches!(
+        &told[&node(*one)],
+        Outcome::Failed(failure) if failure.kind == FailureKind::Trust
+    )));
+}
+
 /// A fetch that breaks off is resumed, at the next place if there are several; in the end the job has failed here.
 /// A leader without room would leave all others without the content.
 #[test]

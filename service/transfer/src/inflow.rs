@@ -19,6 +19,7 @@ use crate::spool::Spool;
 pub struct Inflow {
     assignment: AssignmentId,
     len: u64,
+    trust: Trust,
     orders: UnboundedSender<Order>,
     /// Where what comes from neighbours is written, too.
     file: File,
@@ -32,14 +33,34 @@ pub struct Inflow {
     look_at: usize,
 }
 
+/// Why an assignment does not come.
+#[derive(Debug, thiserror::Error)]
+pub enum InflowError {
+    /// The disk.
+    #[error("it cannot be kept: {0}")]
+    Disk(#[from] io::Error),
+    /// Somebody signed it who may not, or nobody did.
+    #[error("it {0}")]
+    Untrusted(OpenError),
+    /// It is not what it should be: why.
+    #[error("it is not what it should be: {0}")]
+    Damaged(String),
+}
+
 impl Member {
-    /// Takes an assignment of `len` bytes into the `folder` of this node's: from where its earlier inflow ended, or from the
-    /// beginning.
+    /// Takes an assignment of `len` bytes, signed by one of these, into the `folder` of this node's: from where its earlier
+    /// inflow ended, or from the beginning.
     ///
     /// # Errors
     /// If the disk denies it.
-    pub fn inflow(&self, folder: &Path, assignment: AssignmentId, len: u64) -> io::Result<Inflow> {
-        Inflow::open(self.orders().clone(), folder, assignment, len)
+    pub fn inflow(
+        &self,
+        folder: &Path,
+        assignment: AssignmentId,
+        len: u64,
+        trust: Trust,
+    ) -> Result<Inflow, InflowError> {
+        Inflow::open(self.orders().clone(), folder, assignment, len, trust)
     }
 }
 
@@ -49,10 +70,12 @@ impl Inflow {
         folder: &Path,
         assignment: AssignmentId,
         len: u64,
-    ) -> io::Result<Self> {
+        trust: Trust,
+    ) -> Result<Self, InflowError> {
         let mut inflow = Self {
             assignment,
             len,
+            trust,
             orders,
             file: Spool::data(&Shelf::spools_of_assignments(folder), assignment)?,
             outline: None,
@@ -61,7 +84,7 @@ impl Inflow {
             look_at: 1,
         };
         // What lies here may be from any time, and have holes.
-        let Ok(outline) = assignment::outline(BufReader::new(&inflow.file), &Trust::Anyone) else {
+        let Ok(outline) = assignment::outline(BufReader::new(&inflow.file), &inflow.trust) else {
             return Ok(inflow);
         };
         let mut head = vec![0; usize::try_from(outline.head_len).unwrap_or(0)];
@@ -90,11 +113,10 @@ impl Inflow {
     /// Takes the bytes that come next.
     ///
     /// # Errors
-    /// If they are not what they should be ([`io::ErrorKind::InvalidData`]), or the disk denies it; what was taken before
-    /// counts.
-    pub fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// If they are not what they should be, or the disk denies it; what was taken before counts.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), InflowError> {
         if self.offset() + bytes.len() as u64 > self.len {
-            return Err(invalid("there is more of it than was said"));
+            return Err(damaged("there is more of it than was said"));
         }
         self.pending.extend_from_slice(bytes);
         if self.outline.is_none() {
@@ -107,7 +129,7 @@ impl Inflow {
         {
             if Hash::of(block) != hash {
                 self.pending.clear();
-                return Err(invalid("its data file is not what its head says"));
+                return Err(damaged("its data file is not what its head says"));
             }
             self.file.write_all_at(block, self.proved)?;
             self.proved += len as u64;
@@ -120,12 +142,12 @@ impl Inflow {
         Ok(())
     }
 
-    fn look_for_head(&mut self) -> io::Result<()> {
+    fn look_for_head(&mut self) -> Result<(), InflowError> {
         let is_all = self.offset() == self.len;
         if self.pending.len() < self.look_at && !is_all {
             return Ok(());
         }
-        match assignment::outline(self.pending.as_slice(), &Trust::Anyone) {
+        match assignment::outline(self.pending.as_slice(), &self.trust) {
             Ok(outline) => {
                 let rest = self
                     .pending
@@ -138,16 +160,19 @@ impl Inflow {
                 self.look_at = self.pending.len() * 2;
                 Ok(())
             }
-            Err(error) => Err(invalid(&error.to_string())),
+            Err(error @ (OpenError::Untrusted { .. } | OpenError::Unsigned { .. })) => {
+                Err(InflowError::Untrusted(error))
+            }
+            Err(error) => Err(damaged(&error.to_string())),
         }
     }
 
-    fn begin(&mut self, head: &[u8], outline: Outline) -> io::Result<()> {
+    fn begin(&mut self, head: &[u8], outline: Outline) -> Result<(), InflowError> {
         if AssignmentId::of(head) != self.assignment {
-            return Err(invalid("it is another assignment"));
+            return Err(damaged("it is another assignment"));
         }
         if outline.head_len + outline.header.data_len != self.len {
-            return Err(invalid("it has another length than was said"));
+            return Err(damaged("it has another length than was said"));
         }
         self.proved = outline.head_len;
         self.outline = Some(outline);
@@ -193,8 +218,8 @@ impl Inflow {
     }
 }
 
-fn invalid(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
+fn damaged(why: &str) -> InflowError {
+    InflowError::Damaged(why.to_owned())
 }
 
 #[cfg(test)]
@@ -230,6 +255,7 @@ mod tests {
         folder: tempfile::TempDir,
         id: AssignmentId,
         len: u64,
+        trust: Trust,
         told: UnboundedReceiver<Order>,
     }
 
@@ -239,6 +265,7 @@ mod tests {
                 folder: tempfile::tempdir().unwrap(),
                 id: AssignmentId::of(&bytes[..head_len]),
                 len: bytes.len() as u64,
+                trust: Trust::Anyone,
                 told: unbounded_channel().1,
             }
         }
@@ -246,7 +273,8 @@ mod tests {
         fn open(&mut self) -> Inflow {
             let (orders, told) = unbounded_channel();
             self.told = told;
-            Inflow::open(orders, self.folder.path(), self.id, self.len).unwrap()
+            let trust = self.trust.clone();
+            Inflow::open(orders, self.folder.path(), self.id, self.len, trust).unwrap()
         }
 
         /// What transfers were told last that is proved.
@@ -262,8 +290,8 @@ mod tests {
         }
     }
 
-    fn kind(result: io::Result<()>) -> io::ErrorKind {
-        result.unwrap_err().kind()
+    fn is_damaged(result: &Result<(), InflowError>) -> bool {
+        matches!(result, Err(InflowError::Damaged(_)))
     }
 
     #[test]
@@ -292,7 +320,7 @@ mod tests {
             .join(".spool")
             .join(node.id.0.to_string());
         assert_eq!(std::fs::read(file.join("data")).unwrap(), bytes);
-        assert_eq!(kind(inflow.take(b"more")), io::ErrorKind::InvalidData);
+        assert!(is_damaged(&inflow.take(b"more")));
     }
 
     #[test]
@@ -310,7 +338,7 @@ mod tests {
         // A block that does not hold is not taken, and the right one is.
         let mut wrong = bytes[head_len + block_len..].to_vec();
         wrong[block_len + 1] ^= 1;
-        assert_eq!(kind(inflow.take(&wrong)), io::ErrorKind::InvalidData);
+        assert!(is_damaged(&inflow.take(&wrong)));
         let offset = inflow.offset() as usize;
         assert_eq!(offset, head_len + 2 * block_len);
         inflow.take(&bytes[offset..]).unwrap();
@@ -323,13 +351,17 @@ mod tests {
         let (bytes, head_len) = assignment();
         let mut node = Node::new(&bytes, head_len);
         node.id = AssignmentId::of(b"another");
-        assert_eq!(kind(node.open().take(&bytes)), io::ErrorKind::InvalidData);
+        assert!(is_damaged(&node.open().take(&bytes)));
         let mut node = Node::new(&bytes, head_len);
         node.len += 1;
-        assert_eq!(kind(node.open().take(&bytes)), io::ErrorKind::InvalidData);
+        assert!(is_damaged(&node.open().take(&bytes)));
+        let mut node = Node::new(&bytes, head_len);
+        node.trust = Trust::Keys(Vec::new());
+        let refused = node.open().take(&bytes);
+        assert!(matches!(refused, Err(InflowError::Untrusted(_))));
         let noise = vec![7; bytes.len()];
         let mut node = Node::new(&bytes, head_len);
-        assert_eq!(kind(node.open().take(&noise)), io::ErrorKind::InvalidData);
+        assert!(is_damaged(&node.open().take(&noise)));
         assert_eq!(node.end(), 0);
     }
 }

@@ -20,7 +20,7 @@ mod source;
 mod spool;
 
 pub use group::{GroupSettings, TransferError};
-pub use inflow::Inflow;
+pub use inflow::{Inflow, InflowError};
 pub use member::{
     Member, MemberSettings, Offer, OfferError, Order, Roster, Told, Transfer, Whereabouts,
 };

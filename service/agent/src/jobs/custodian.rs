@@ -187,11 +187,7 @@ impl<S: Fn(Said) + Clone + Send + Sync + 'static> Keeper<S> {
         let root = &self.rooms.sites;
         let made = DirBuilder::new().recursive(true).mode(0o755).create(root);
         made.map_err(|error| format!("cannot create {}: {error}", root.display()))?;
-        let key: PublicKey = settings
-            .signing_key
-            .parse()
-            .map_err(|fault| format!("the control server's key is {fault}"))?;
-        let trust = Trust::Keys(vec![key]);
+        let trust = trust(settings)?;
         let settings = CustodySettings {
             trust: trust.clone(),
             witness: self.witness.clone(),
@@ -204,6 +200,13 @@ impl<S: Fn(Said) + Clone + Send + Sync + 'static> Keeper<S> {
         let custody = Custody::start(settings, move |told| say(Said::Told(told)));
         Ok((custody, trust))
     }
+}
+
+/// Whose assignments count.
+pub(super) fn trust(settings: &NodeSettings) -> Result<Trust, String> {
+    let key: Result<PublicKey, _> = settings.signing_key.parse();
+    let key = key.map_err(|fault| format!("the control server's key is {fault}"))?;
+    Ok(Trust::Keys(vec![key]))
 }
 
 /// The sites and parts that a node serves.

@@ -534,11 +534,12 @@ impl<W: Fn(Wish)> Work<W> {
         let client = self.client(source);
         let (events, folder, id) = (self.events.clone(), self.assignments.clone(), file.id);
         let transfers = self.transfers.clone();
+        let trust = custodian::trust(&self.standing.borrow().settings);
         let fetch = async move {
-            let fetched = match client {
-                Ok(client) => {
+            let fetched = match client.and_then(|client| Ok((client, trust?))) {
+                Ok((client, trust)) => {
                     let progress = |so_far| drop(events.send(Event::Fetching(id, so_far)));
-                    uplink::fetch(&client, &transfers, &folder, &file, progress).await
+                    uplink::fetch(&client, &transfers, &folder, &file, trust, progress).await
                 }
                 Err(why) => Err(Failure::new(FailureKind::Machine, why)),
             };

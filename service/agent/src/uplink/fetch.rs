@@ -5,7 +5,8 @@ use std::path::Path;
 
 use bellwether_api::Code;
 use bellwether_client::{CallError, Client};
-use bellwether_transfer::{Inflow, Member};
+use bellwether_content::assignment::Trust;
+use bellwether_transfer::{Inflow, InflowError, Member};
 use bellwether_wire::uplink::{Failure, FailureKind, File};
 use tokio::task::spawn_blocking;
 
@@ -36,13 +37,14 @@ pub(crate) async fn fetch(
     transfers: &Member,
     folder: &Path,
     file: &File,
+    trust: Trust,
     progress: impl Fn(Fetching),
 ) -> Result<Fetched, Failure> {
     if folder.join(file.id.0.to_string()).exists() {
         return Ok(Fetched::Lay);
     }
     let (transfers, folder, id, len) = (transfers.clone(), folder.to_owned(), file.id, file.len);
-    let mut inflow = blocking(move || transfers.inflow(&folder, id, len)).await?;
+    let mut inflow = blocking(move || transfers.inflow(&folder, id, len, trust)).await?;
     progress(so_far(&inflow));
     if inflow.is_whole() {
         return Ok(Fetched::Comes);
@@ -86,16 +88,19 @@ const fn so_far(inflow: &Inflow) -> Fetching {
 }
 
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    work: impl FnOnce() -> Result<T, InflowError> + Send + 'static,
 ) -> Result<T, Failure> {
     let done = spawn_blocking(work).await;
-    let done = done.unwrap_or_else(|_| Err(io::Error::other("the process ends")));
+    let done = done.unwrap_or_else(|_| Err(io::Error::other("the process ends").into()));
     done.map_err(|error| {
-        let kind = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::Space,
-            io::ErrorKind::PermissionDenied => FailureKind::Permission,
-            io::ErrorKind::InvalidData => FailureKind::Damaged,
-            _ => FailureKind::Machine,
+        let kind = match &error {
+            InflowError::Untrusted(_) => FailureKind::Trust,
+            InflowError::Damaged(_) => FailureKind::Damaged,
+            InflowError::Disk(error) => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureKind::Space,
+                io::ErrorKind::PermissionDenied => FailureKind::Permission,
+                _ => FailureKind::Machine,
+            },
         };
         Failure::new(kind, format!("the file of an assignment: {error}"))
     })
