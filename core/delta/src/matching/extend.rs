@@ -124,7 +124,7 @@ fn split(base: &[u8], new: &[u8], run: Run, seed: Run, after: usize, before: usi
     for at in first..after {
         let byte = new[run.new_end() + at];
         score += i32::from(base[run.base_end() + at] == byte);
-        score -= i32::from(base[seed.base - gap + at] == byte);
+        score -= i32::from(base[seed.base + at - gap] == byte);
         if score > best_score {
             (best_score, best) = (score, at + 1);
         }
