@@ -62,7 +62,6 @@ fn a_leader_killed_in_mid_publish_holds_up_nobody_and_catches_up() {
 
 /// DB-02: the control server dies while content is on its way, and goes on where it was.
 #[test]
-#[ignore = "once in four runs the content stood still after the kill: to be found out and mended"]
 fn a_control_server_killed_in_mid_publish_goes_on() {
     in_lab(|lab| {
         let mut farm = start(lab, 2, 2)?;

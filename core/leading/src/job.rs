@@ -47,8 +47,10 @@ pub(crate) struct Carried {
     going: Going,
     /// Who holds all of it.
     complete: BTreeSet<NodeId>,
-    /// How often it was tried in vain.
-    tries: u32,
+    /// How often in a row it could not be fetched.
+    failed_fetches: u32,
+    /// How often in a row it could not be offered, or did not reach everybody.
+    failed_offers: u32,
 }
 
 /// How far a file is on its way to this node.
@@ -92,6 +94,11 @@ const STAGING_AGAIN: Duration = Duration::from_secs(5);
 /// An order that was due is carried out within this, or its report was lost.
 const OBEYING: Duration = Duration::from_millis(150);
 
+fn retry_after(failures: u32) -> Duration {
+    let doubled = RETRY * 2u32.saturating_pow(failures.saturating_sub(1));
+    doubled.min(RETRY_MAX)
+}
+
 impl Job {
     pub(crate) const fn new(number: u64) -> Self {
         Self {
@@ -126,11 +133,13 @@ impl Job {
                     coming: Coming::Waiting,
                     going: Going::Nothing,
                     complete: BTreeSet::new(),
-                    tries: 0,
+                    failed_fetches: 0,
+                    failed_offers: 0,
                 });
                 if carried.coming == Coming::Failed {
                     carried.coming = Coming::Waiting;
-                    carried.tries = 0;
+                    carried.failed_fetches = 0;
+                    carried.failed_offers = 0;
                 }
                 // What is here already may be for others now.
                 if carried.going == Going::Ended {
@@ -158,7 +167,7 @@ impl Job {
         let carried = waiting.min_by_key(|carried| carried.file.len)?;
         carried.coming = Coming::Fetching;
         let places = u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
-        let turn = carried.tries.checked_rem(places).unwrap_or(0);
+        let turn = carried.failed_fetches.checked_rem(places).unwrap_or(0);
         Some(Output::Fetch {
             file: carried.file.clone(),
             source: self.sources.get(turn as usize).cloned(),
@@ -201,7 +210,7 @@ impl Job {
         match result {
             Ok(()) => {
                 carried.fetched = carried.file.len;
-                carried.tries = 0;
+                carried.failed_fetches = 0;
                 carried.coming = Coming::Here;
                 self.begun(id);
                 if self.is_for(own, id) {
@@ -212,24 +221,39 @@ impl Job {
             }
             Err(failure) => {
                 carried.coming = Coming::Resting;
-                self.failed(id, failure, out)
+                carried.failed_fetches += 1;
+                let failures = carried.failed_fetches;
+                self.failed(id, failures, failure, out)
             }
         }
     }
 
-    /// It is tried again later; too often, or in vain for good, and all whom it was for have failed.
-    pub(crate) fn failed(
+    /// A file could not be offered. When to try again.
+    pub(crate) fn not_offered(
         &mut self,
         id: AssignmentId,
         failure: Failure,
         out: &mut Outbox<Output>,
     ) -> Option<Duration> {
         let carried = self.files.get_mut(&id)?;
-        carried.tries += 1;
+        carried.failed_offers += 1;
+        let failures = carried.failed_offers;
+        self.failed(id, failures, failure, out)
+    }
+
+    /// It is tried again later; too often, or in vain for good, and all whom it was for have failed.
+    fn failed(
+        &mut self,
+        id: AssignmentId,
+        failures: u32,
+        failure: Failure,
+        out: &mut Outbox<Output>,
+    ) -> Option<Duration> {
         // A signature does not get better.
-        if carried.tries < TRIES_MAX && failure.kind != FailureKind::Trust {
-            return Some((RETRY * 2u32.saturating_pow(carried.tries - 1)).min(RETRY_MAX));
+        if failures < TRIES_MAX && failure.kind != FailureKind::Trust {
+            return Some(retry_after(failures));
         }
+        let carried = self.files.get_mut(&id)?;
         carried.coming = Coming::Failed;
         if carried.going != Going::Nothing {
             carried.going = Going::Nothing;
@@ -247,15 +271,21 @@ impl Job {
         None
     }
 
-    /// The time to try again has come.
-    pub(crate) fn retry(&mut self, id: AssignmentId) {
-        let Some(carried) = self.files.get_mut(&id) else {
-            return;
-        };
-        match (carried.coming, carried.going) {
-            (Coming::Resting, _) => carried.coming = Coming::Waiting,
-            (Coming::Failed, _) | (_, Going::Nothing) => {}
-            _ => carried.going = Going::Wanted,
+    /// The time has come to fetch it again.
+    pub(crate) fn fetch_again(&mut self, id: AssignmentId) {
+        if let Some(carried) = self.files.get_mut(&id)
+            && carried.coming == Coming::Resting
+        {
+            carried.coming = Coming::Waiting;
+        }
+    }
+
+    /// The time has come to offer it again.
+    pub(crate) fn offer_again(&mut self, id: AssignmentId) {
+        if let Some(carried) = self.files.get_mut(&id)
+            && carried.going != Going::Nothing
+        {
+            carried.going = Going::Wanted;
         }
     }
 
@@ -314,11 +344,12 @@ impl Job {
         let again = self.lacking(id).iter().any(|node| present.contains(node));
         let carried = self.files.get_mut(&id)?;
         if !again {
-            carried.tries = 0;
+            carried.failed_offers = 0;
             return None;
         }
-        carried.tries = carried.tries.saturating_add(1).min(TRIES_MAX);
-        Some((RETRY * 2u32.saturating_pow(carried.tries - 1)).min(RETRY_MAX))
+        // Members that stay away make no offer fail for good.
+        carried.failed_offers = (carried.failed_offers + 1).min(TRIES_MAX - 1);
+        Some(retry_after(carried.failed_offers))
     }
 
     /// Members came: what ended without them is offered again.
@@ -328,7 +359,7 @@ impl Job {
         let ended: Vec<AssignmentId> = ended.map(|(id, _)| *id).collect();
         for id in ended {
             if !self.lacking(id).is_disjoint(came) {
-                self.retry(id);
+                self.offer_again(id);
             }
         }
     }

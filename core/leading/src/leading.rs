@@ -32,8 +32,10 @@ enum Timer {
     Outcomes,
     /// Progress does.
     Progress,
-    /// A file is tried again.
-    Retry(AssignmentId),
+    /// A file is fetched again.
+    Fetch(AssignmentId),
+    /// A file is offered again.
+    Offer(AssignmentId),
     /// Who did not stage a job, by its number, is behind.
     GiveUp(u64),
 }
@@ -211,7 +213,7 @@ impl Leading {
         let retry = self
             .of_file(id)
             .and_then(|job| job.fetched(own, id, result, out));
-        self.retry_after(now, id, retry);
+        self.retry_after(now, Timer::Fetch(id), retry);
     }
 
     fn yield_for(&mut self, id: AssignmentId, out: &mut Outbox<Output>) {
@@ -229,9 +231,9 @@ impl Leading {
         }
     }
 
-    fn retry_after(&mut self, now: Time, id: AssignmentId, retry: Option<Duration>) {
+    fn retry_after(&mut self, now: Time, timer: Timer, retry: Option<Duration>) {
         if let Some(retry) = retry {
-            self.deadlines.set(Timer::Retry(id), now + retry);
+            self.deadlines.set(timer, now + retry);
         }
     }
 
@@ -261,9 +263,14 @@ impl Leading {
                     }
                 }
             }
-            Timer::Retry(id) => {
+            Timer::Fetch(id) => {
                 if let Some(job) = self.of_file(id) {
-                    job.retry(id);
+                    job.fetch_again(id);
+                }
+            }
+            Timer::Offer(id) => {
+                if let Some(job) = self.of_file(id) {
+                    job.offer_again(id);
                 }
             }
             Timer::GiveUp(number) => {
@@ -339,14 +346,14 @@ impl Machine for Leading {
             Input::NotOffered(id, why) => {
                 let failure = Failure::new(FailureKind::Machine, why);
                 let job = self.of_file(id);
-                let retry = job.and_then(|job| job.failed(id, failure, out));
-                self.retry_after(now, id, retry);
+                let retry = job.and_then(|job| job.not_offered(id, failure, out));
+                self.retry_after(now, Timer::Offer(id), retry);
             }
             Input::Ended(id, fates) => {
                 let mut jobs = self.jobs.values_mut();
                 let job = jobs.find(|job| job.files.contains_key(&id));
                 let retry = job.and_then(|job| job.ended(id, fates, &self.present));
-                self.retry_after(now, id, retry);
+                self.retry_after(now, Timer::Offer(id), retry);
             }
             Input::Report { from, report } => self.report(now, from, *report, out),
         }

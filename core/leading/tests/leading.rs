@@ -309,6 +309,20 @@ fn a_file_is_offered_as_soon_as_its_head_is_here() {
     assert!(outputs.contains(&Output::Arrived(file(11).id)));
 }
 
+/// That one is tried again must not keep the other from it.
+#[test]
+fn a_fetch_and_an_offer_that_fail_together_are_both_tried_again() {
+    let mut leader = Leader::new();
+    leader.say(Downward::Notify(notify(vec![variant(1, &[1, 2])])));
+    leader.give(Input::Begun(file(11).id));
+    leader.give(Input::NotOffered(file(11).id, "not here yet".to_owned()));
+    let broken = Failure::new(FailureKind::Silent, "it broke off");
+    leader.give(Input::Fetched(file(11).id, Err(broken)));
+    let outputs = leader.pass(Duration::from_secs(2));
+    assert_eq!(fetches(&outputs), [(file(11).id, None)]);
+    assert_eq!(offers(&outputs), [(file(11).id, nodes(&[2]))]);
+}
+
 #[test]
 fn progress_is_told_now_and_then() {
     let mut leader = Leader::new();
@@ -364,7 +378,6 @@ fn what_nobody_trusted_signed_is_not_fetched_again() {
     )));
 }
 
-/// A fetch that breaks off is resumed, at the next place if there are several; in the end the job has failed here.
 /// A leader without room would leave all others without the content.
 #[test]
 fn a_leader_without_room_lets_another_lead_once_for_each_job() {
@@ -391,6 +404,7 @@ fn a_leader_without_room_lets_another_lead_once_for_each_job() {
     assert!(!alone.give(failed()).contains(&Output::StepDown(None)));
 }
 
+/// A fetch that breaks off is resumed, at the next place if there are several; in the end the job has failed here.
 #[test]
 fn a_fetch_that_fails_is_tried_again_and_then_told() {
     let mut leader = Leader::new();

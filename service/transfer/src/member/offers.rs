@@ -201,6 +201,8 @@ impl<T: FnMut(Told)> Transfers<T> {
             geometry,
             blocks,
         });
+        // An offer of it may follow at once, and asks the station how it is cut.
+        self.carrier.settle();
         Ok(())
     }
 
