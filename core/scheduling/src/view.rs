@@ -40,8 +40,10 @@ pub struct NodeView {
     pub busy: bool,
     /// Bytes free on the disk that holds content.
     pub free_bytes: u64,
-    /// What it serves of the job's site and part.
+    /// What it serves of the job's site and part, as it says of itself.
     pub base: Base,
+    /// What it last signed for.
+    pub signed: Option<VersionId>,
 }
 
 /// Whether a node answers.
@@ -104,6 +106,12 @@ impl View {
         }
     }
 
+    /// Whether a node says that it serves a version, and has signed for it.
+    pub(crate) fn serves(&self, node: NodeId, version: VersionId) -> bool {
+        let known = self.nodes.get(&node);
+        known.is_some_and(|view| view.serves(version))
+    }
+
     pub(crate) fn is_up(&self, node: NodeId) -> bool {
         let known = self.nodes.get(&node);
         known.is_some_and(|view| view.presence == Presence::Up)
@@ -126,6 +134,13 @@ impl View {
     /// When anything was last heard.
     pub(crate) fn heard(&self) -> Option<Moment> {
         self.reported.values().map(|reported| reported.at).max()
+    }
+}
+
+impl NodeView {
+    /// Whether it says that it serves a version, and has signed for it: without its receipt nobody can tell who has what.
+    pub(crate) fn serves(&self, version: VersionId) -> bool {
+        self.base == Base::Known(Some(version)) && self.signed == Some(version)
     }
 }
 

@@ -77,6 +77,8 @@ struct World {
     /// What each job is to bring.
     targets: Vec<VersionId>,
     site_live: Option<VersionId>,
+    /// What each node last signed for.
+    receipts: Vec<Option<VersionId>>,
     serial: u64,
     volatile: Volatile,
     /// After so many decisions the server dies once.
@@ -102,6 +104,7 @@ impl World {
             jobs: Vec::new(),
             targets: Vec::new(),
             site_live: Some(live),
+            receipts: vec![Some(live); nodes],
             serial: 1,
             volatile: Volatile::default(),
             dies_after: None,
@@ -198,6 +201,11 @@ impl World {
                 continue;
             }
             let now = self.now;
+            match &outcome {
+                Outcome::Live(receipt) => self.receipts[number] = Some(receipt.served.version),
+                Outcome::Removed => self.receipts[number] = None,
+                _ => {}
+            }
             let view = self.volatile.views.entry(job).or_default();
             let known = view.reported.get(&id(number));
             if known.is_none_or(|known| known.outcome != outcome) {
@@ -224,6 +232,7 @@ impl World {
                     true => Base::Known(node.live),
                     false => Base::Unknown,
                 },
+                signed: self.receipts[number],
             };
             (id(number), known)
         };
@@ -514,8 +523,9 @@ impl World {
             self.ask(Kind::Synchronize, live, policy);
             self.run();
         }
-        for node in &self.nodes {
+        for (node, receipt) in self.nodes.iter().zip(&self.receipts) {
             assert_eq!(node.live, self.site_live, "{}", self.trace.join("\n"));
+            assert_eq!(*receipt, node.live, "{}", self.trace.join("\n"));
         }
     }
 }

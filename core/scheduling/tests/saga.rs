@@ -55,6 +55,7 @@ fn view(nodes: u8) -> View {
         busy: false,
         free_bytes: 1_000,
         base: Base::Known(Some(version(1))),
+        signed: Some(version(1)),
     };
     View {
         nodes: (1..=nodes)
@@ -62,6 +63,13 @@ fn view(nodes: u8) -> View {
             .collect(),
         ..View::default()
     }
+}
+
+/// This node serves a version, and has signed for it.
+fn serves(view: &mut View, byte: u8, number: u8) {
+    let known = view.nodes.get_mut(&node(byte)).unwrap();
+    known.base = Base::Known(Some(version(number)));
+    known.signed = Some(version(number));
 }
 
 fn nodes(count: u8) -> BTreeSet<NodeId> {
@@ -464,7 +472,7 @@ fn each_base_has_its_variant() {
     let state = sent(Policy::default());
     let mut view = view(3);
     view.nodes.get_mut(&node(2)).unwrap().base = Base::Known(None);
-    view.nodes.get_mut(&node(3)).unwrap().base = Base::Known(Some(version(2)));
+    serves(&mut view, 3, 2);
     let lacking = Decision::Plan(BTreeSet::from([None]));
     assert_eq!(next(&state, &view, T), lacking);
     let mut state = state;
@@ -478,6 +486,26 @@ fn each_base_has_its_variant() {
     assert_eq!(next(&state, &view, T), Decision::Notify(told));
 }
 
+/// REPORT-09: what a node serves without having signed for it is not counted: it is asked for its receipt.
+#[test]
+fn a_node_that_did_not_sign_is_asked_to() {
+    let state = sent(Policy::default());
+    let mut state_of_commit = state.clone();
+    state_of_commit.apply(&Step::Decided, T).unwrap();
+    let mut view = view(3);
+    (1..=3).for_each(|byte| serves(&mut view, byte, 2));
+    view.nodes.get_mut(&node(3)).unwrap().signed = Some(version(1));
+    let lacking = Decision::Plan(BTreeSet::from([Some(version(2))]));
+    assert_eq!(next(&state, &view, T), lacking);
+    let Decision::Order { nodes, .. } = next(&state_of_commit, &view, T) else {
+        panic!("{:?}", next(&state_of_commit, &view, T));
+    };
+    assert_eq!(nodes, BTreeSet::from([node(3)]));
+    let live = version(2);
+    let late = behind(&"shop".parse().unwrap(), live, &view);
+    assert_eq!(late, BTreeSet::from([node(3)]));
+}
+
 /// COMMIT-11, SCHED-12, VERSION-05: who missed the commit is behind, with a reason, until a job of its own brings it back.
 #[test]
 fn a_node_that_missed_the_commit_is_behind_and_caught_up_later() {
@@ -486,7 +514,7 @@ fn a_node_that_missed_the_commit_is_behind_and_caught_up_later() {
     let mut view = view(3);
     view.nodes.get_mut(&node(3)).unwrap().presence = Presence::Down;
     for byte in 1..=2 {
-        view.nodes.get_mut(&node(byte)).unwrap().base = Base::Known(Some(version(2)));
+        serves(&mut view, byte, 2);
     }
     let Decision::Keep(finished) = next(&state, &view, T) else {
         panic!("{:?}", next(&state, &view, T));
@@ -585,7 +613,7 @@ fn who_could_not_stage_the_content_is_not_waited_for_in_the_commit() {
     state.apply(&Step::Decided, later).unwrap();
     for byte in 1..=2 {
         view.reported.remove(&node(byte));
-        view.nodes.get_mut(&node(byte)).unwrap().base = Base::Known(Some(version(2)));
+        serves(&mut view, byte, 2);
     }
     let Decision::Keep(Step::Finished(status, endings)) = next(&state, &view, later) else {
         panic!("{:?}", next(&state, &view, later));

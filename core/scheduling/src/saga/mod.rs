@@ -234,8 +234,10 @@ impl Saga<'_> {
                 Standing::Done => Ending::Done,
                 Standing::Failed(why) => Ending::Behind(why),
                 standing => {
-                    let staged = matches!(standing, Standing::Staged);
-                    if view.is_up(*node) && ordered && (staged || kind != OrderKind::Commit) {
+                    // Who serves it already, and did not say so of this job, signs for it once it is ordered to.
+                    let has = matches!(standing, Standing::Staged)
+                        || plan.target.is_some() && view.base(*node) == Some(plan.target);
+                    if view.is_up(*node) && ordered && (has || kind != OrderKind::Commit) {
                         to_order.insert(*node);
                     }
                     if view.is_up(*node) || view.is_unknown(*node) {

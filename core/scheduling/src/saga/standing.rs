@@ -43,10 +43,13 @@ impl Saga<'_> {
             _ => {}
         }
         // It may have been there before the job began.
-        match view.base(node) {
-            Some(Some(live)) if !removes && Some(live) == target => return Standing::Done,
-            Some(None) if removes => return Standing::Done,
-            _ => {}
+        let is_there = match target {
+            _ if removes => view.base(node) == Some(None),
+            Some(target) => view.serves(node, target),
+            None => false,
+        };
+        if is_there {
+            return Standing::Done;
         }
         // A failure counts for the attempt that it came in.
         match view.said_since(node, since) {

@@ -25,6 +25,8 @@ struct Inner {
     receipts: BTreeMap<(NodeId, SitePart), Receipt>,
     /// What nodes made live, and what they said of themselves when they did: until they say otherwise, that is behind.
     served: BTreeMap<(NodeId, SitePart), Made>,
+    /// What nodes last signed for, whether that is kept yet or not.
+    signed: BTreeMap<(NodeId, SitePart), VersionId>,
 }
 
 /// What was seen of a job.
@@ -47,6 +49,9 @@ struct Made {
     receipt: Option<Receipt>,
 }
 
+/// Nodes that are read at once.
+const NODES_AT_ONCE: u32 = 1_000;
+
 /// How far a job is, by segment.
 pub(crate) type Progresses = BTreeMap<Name, Progress>;
 
@@ -57,8 +62,24 @@ impl Board {
     /// Nothing was reported yet of the jobs that are not over. They are known before any leader speaks: it may tell of
     /// them first.
     pub(crate) async fn open_on(store: &Store) -> Result<Self, StoreError> {
+        let mut signed = BTreeMap::new();
+        let mut after = String::new();
+        loop {
+            let nodes = store.serving(&after, NODES_AT_ONCE, None).await?;
+            let Some(last) = nodes.last() else { break };
+            after = last.node.to_string();
+            let served = nodes.into_iter().filter_map(|row| {
+                let (site, version, _) = row.served?;
+                Some(((row.node, site), version))
+            });
+            signed.extend(served);
+        }
+        let inner = Inner {
+            signed,
+            ..Inner::default()
+        };
         let board = Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             reported: Notify::new(),
             revision: watch::Sender::new(0),
         };
@@ -168,6 +189,11 @@ impl Board {
         }
     }
 
+    /// What a node last signed for.
+    pub(crate) fn signed(&self, node: NodeId, site: &SitePart) -> Option<VersionId> {
+        self.lock().signed.get(&(node, site.clone())).copied()
+    }
+
     /// Receipts that are not kept yet, at most so many.
     pub(crate) fn receipts(&self, limit: usize) -> Vec<Receipt> {
         self.lock().receipts.values().take(limit).cloned().collect()
@@ -232,6 +258,7 @@ impl Inner {
                     receipt: Some(receipt.clone()),
                 };
                 self.served.insert(key.clone(), made);
+                self.signed.insert(key.clone(), receipt.served.version);
                 self.receipts.insert(key, receipt.clone());
             }
         }
@@ -248,6 +275,7 @@ impl Inner {
                 now: None,
                 receipt: None,
             };
+            self.signed.remove(&key);
             self.served.insert(key, made);
         }
         let known = seen.reported.get(&node);

@@ -22,6 +22,8 @@ pub(super) struct Sheep {
     enrolled: Enrolled,
     key: SigningKey,
     pub(super) live: Option<VersionId>,
+    /// The order that made it live.
+    by: (Term, Serial),
     pub(super) staged: Option<VersionId>,
     held: BTreeSet<VersionId>,
     /// How often something became live on it.
@@ -44,6 +46,7 @@ impl Herd {
                 enrolled: *enrolled,
                 key: SigningKey::from_seed([enrolled.id.as_bytes()[0]; 32]),
                 live: None,
+                by: (Term(0), Serial(0)),
                 staged: None,
                 held: BTreeSet::new(),
                 switches: 0,
@@ -169,7 +172,7 @@ impl Sheep {
             return Outcome::Failed(Failure::new(FailureKind::Space, "no room on the disk"));
         }
         if self.live == Some(target) {
-            return self.serves((Term(1), Serial(0)));
+            return self.serves();
         }
         if self.live != base {
             return Outcome::Failed(Failure::new(FailureKind::Base, "another base"));
@@ -189,7 +192,7 @@ impl Sheep {
                 self.staged.take_if(|_| staged);
                 Outcome::Aborted
             }
-            _ if self.live == Some(version) => self.serves(by),
+            _ if self.live == Some(version) => self.serves(),
             Action::Commit if staged => {
                 self.staged = None;
                 self.switch(version, by)
@@ -204,12 +207,14 @@ impl Sheep {
 
     fn switch(&mut self, version: VersionId, by: (Term, Serial)) -> Outcome {
         self.live = Some(version);
+        self.by = by;
         self.held.insert(version);
         self.switches += 1;
-        self.serves(by)
+        self.serves()
     }
 
-    fn serves(&self, (term, serial): (Term, Serial)) -> Outcome {
+    fn serves(&self) -> Outcome {
+        let (term, serial) = self.by;
         let served = Served {
             node: self.enrolled.id,
             incarnation: Incarnation(1),

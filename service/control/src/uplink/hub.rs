@@ -358,6 +358,7 @@ impl Inner {
                 Some(_) => Base::Known(board.serves(node, site, self.held(node, site))),
                 None => Base::Unknown,
             },
+            signed: board.signed(node, site),
         }
     }
 
