@@ -10,14 +10,17 @@ mod usage;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use bellwether_api::routes::{CreateToken, ListJobs, ListNodes, ListSegments, ShowJob, ShowStatus};
-use bellwether_api::{JobsPage, NoQuery, NodesPage, Page, Since, StatusPage};
+use anyhow::{Context, Result, bail};
+use bellwether_api::routes::{
+    CreateToken, ListEvents, ListJobs, ListNodes, ListSegments, ShowJob, ShowStatus,
+};
+use bellwether_api::{After, JobsPage, NoQuery, NodesPage, Page, Since, StatusPage};
 use bellwether_client::{Client, Credential};
 use bellwether_types::Name;
 use serde_json::json;
 use tokio::sync::{Barrier, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use leader::{Leader, Place};
 use usage::Usage;
@@ -52,16 +55,19 @@ async fn main() -> Result<()> {
     for leader in leaders {
         speaking.spawn(leader.speak(Arc::clone(&heard)));
     }
-    tokio::select! {
-        _ = heard.wait() => {}
-        ended = speaking.join_next() => bail!("a leader is not heard: {ended:?}"),
-        () = tokio::time::sleep(PATIENCE) => bail!("not all leaders are heard"),
-    }
+    let all = timeout(PATIENCE, async {
+        tokio::select! {
+            _ = heard.wait() => Ok(()),
+            ended = speaking.join_next() => bail!("a leader is not heard: {ended:?}"),
+        }
+    });
+    all.await.context("not all leaders are heard")??;
     println!(
         "{}",
         json!({ "kind": "crowd.heard", "leaders": count, "enrolled_s": enrolled.as_secs_f64() })
     );
-    let job = running_job(&admin).await?;
+    let job = timeout(PATIENCE, running_job(&admin)).await;
+    let job = job.context("no job is under way")??;
     let before = Usage::of(pid)?;
     let took = ask(&admin, &job, span, &mut speaking).await?;
     let used = Usage::of(pid)?;
@@ -112,22 +118,35 @@ async fn enrol(
 
 /// Waits until a job distributes something.
 async fn running_job(admin: &Client) -> Result<Name> {
-    let began = Instant::now();
+    let wait = || Some("30s".to_owned());
+    let mut after = After::default();
     loop {
+        let told = admin.call::<ListEvents>(&(), &after, &()).await?;
+        after = After {
+            after: Some(told.last),
+            wait: wait(),
+        };
         let open = JobsPage {
             open: Some(true),
             ..JobsPage::default()
         };
-        for line in admin.call::<ListJobs>(&(), &open, &()).await?.items {
-            let job = admin
-                .call::<ShowJob>(&line.name, &Since::default(), &())
-                .await?;
+        let Some(line) = admin.call::<ListJobs>(&(), &open, &()).await?.items.pop() else {
+            continue;
+        };
+        let mut since = Since::default();
+        loop {
+            let job = admin.call::<ShowJob>(&line.name, &since, &()).await?;
             if job.phase == "distributing" {
                 return Ok(line.name);
             }
+            if job.over {
+                break;
+            }
+            since = Since {
+                revision: Some(job.revision),
+                wait: wait(),
+            };
         }
-        ensure!(began.elapsed() < PATIENCE, "no job is under way");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
