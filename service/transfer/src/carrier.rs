@@ -542,7 +542,7 @@ impl Carrier {
                 Ok(Proof::Useless(why)) => give(receiver::Input::Broken(why)),
                 Err(error) => broken(assignment, Some(&content), &error),
             }),
-            O::Sync => self.work(move || match content.spool().map_or(Ok(()), Spool::sync) {
+            O::Sync => self.work(move || match content.sync() {
                 Ok(()) => give(receiver::Input::Synced),
                 Err(error) => broken(assignment, Some(&content), &error),
             }),

@@ -62,6 +62,18 @@ impl Content {
         }
     }
 
+    /// Makes durable what came, where it is to be: an assignment need not, it can be had again.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::Received {
+                spool,
+                kind: Kind::Parcel,
+                ..
+            } => spool.sync(),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn parcel(&self) -> Option<&Parcel> {
         match self {
             Self::Sent { parcel, .. } => Some(parcel),

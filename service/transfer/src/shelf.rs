@@ -17,7 +17,11 @@ use crate::spool::{Layout, Spool};
 /// OUT/.bellwether/ID/     the spool of files that `bellwether multicast` receives
 /// FOLDER/ID               an assignment that is whole
 /// FOLDER/.spool/ID/       the spool of one that is not
+/// FOLDER/.boot            the start of the machine in which these were last looked at
 /// ```
+///
+/// Assignments are not synced: that would cost each node a sync for what can be had again. What a machine had not written
+/// when it lost power is found by [`Shelf::look_over`].
 #[derive(Debug, Clone)]
 pub(crate) struct Shelf {
     folder: PathBuf,
@@ -26,6 +30,7 @@ pub(crate) struct Shelf {
 
 const PARCELS: &str = ".bellwether";
 const SPOOLS: &str = ".spool";
+const BOOT: &str = ".boot";
 
 impl Shelf {
     /// For files of any sort.
@@ -79,6 +84,28 @@ impl Shelf {
         }
         found.sort_unstable();
         Ok(found.into_iter().rev().map(|(_, id)| id).collect())
+    }
+
+    /// Proves what lies here if that was not done yet since the machine's start of this id: a process that ends loses
+    /// nothing. Damaged assignments are removed; why each was.
+    pub(crate) fn look_over(&self, boot: &str) -> io::Result<Vec<(AssignmentId, io::Error)>> {
+        let known = self.folder.join(BOOT);
+        if !boot.is_empty() && fs::read(&known).is_ok_and(|known| known == boot.as_bytes()) {
+            return Ok(Vec::new());
+        }
+        let mut damaged = Vec::new();
+        for assignment in self.whole()? {
+            let proved = prove(&self.path(assignment)).and_then(|found| match found {
+                found if found == assignment => Ok(()),
+                _ => Err(io::Error::other("it is another")),
+            });
+            if let Err(error) = proved {
+                self.remove(assignment)?;
+                damaged.push((assignment, error));
+            }
+        }
+        fs::write(known, boot)?;
+        Ok(damaged)
     }
 
     /// One that is whole, and what its head says of it. What else came of it is of no use any more.
@@ -170,4 +197,61 @@ fn prove(file: &Path) -> io::Result<AssignmentId> {
         }
     }
     Ok(Parcel::id(&head))
+}
+
+#[cfg(test)]
+mod tests {
+    use bellwether_content::assignment::{Action, DataWriter, Head, Header};
+    use bellwether_delta::Effort;
+    use bellwether_types::{Serial, Term};
+
+    use super::*;
+
+    /// Two assignments on a shelf, of which the second was not written to its end.
+    fn shelf(folder: &Path) -> (Shelf, [AssignmentId; 2]) {
+        let shelf = Shelf::assignments(folder, Trust::Anyone);
+        let ids = [1, 2].map(|serial| {
+            let mut header = Header::new(Action::Publish, Serial(serial), Term(1));
+            let mut data = Vec::new();
+            let mut writer = DataWriter::new(None);
+            writer.write(&[7; 10_000], &mut data);
+            let head = Head {
+                blocks: writer.finish(&mut header, &mut data),
+                header,
+                body: b"commands".to_vec(),
+            };
+            let (_, mut bytes) = head.encode(Effort::Fast, None, None);
+            let id = AssignmentId::of(&bytes);
+            bytes.extend(data);
+            fs::write(shelf.path(id), bytes).unwrap();
+            id
+        });
+        let last = File::options().write(true).open(shelf.path(ids[1]));
+        let last = last.unwrap();
+        let len = last.metadata().unwrap().len();
+        last.set_len(len - 100).unwrap();
+        last.set_len(len).unwrap();
+        (shelf, ids)
+    }
+
+    #[test]
+    fn what_a_machine_lost_with_its_power_is_not_taken_for_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shelf, [sound, damaged]) = shelf(folder.path());
+        let found = shelf.look_over("one").unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, damaged);
+        assert_eq!(shelf.whole().unwrap(), [sound]);
+    }
+
+    #[test]
+    fn what_lies_there_is_read_once_after_each_start_of_the_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        let (shelf, [sound, _]) = shelf(folder.path());
+        shelf.look_over("one").unwrap();
+        fs::write(shelf.path(sound), "nothing").unwrap();
+        assert!(shelf.look_over("one").unwrap().is_empty());
+        assert_eq!(shelf.look_over("two").unwrap()[0].0, sound);
+        assert_eq!(shelf.whole().unwrap(), []);
+    }
 }

@@ -206,8 +206,8 @@ impl Spool {
         fs::remove_dir_all(&self.folder)
     }
 
-    /// Puts an assignment that is whole where it stays; then the spool goes. Its bytes are durable, its name is once it is
-    /// staged: one that loses power before fetches it again. What neighbours still want is read from the open file.
+    /// Puts an assignment that is whole where it stays; then the spool goes. Neither its bytes nor its name are durable:
+    /// whoever loses power before it is staged fetches it again. What neighbours still want is read from the open file.
     pub(crate) fn settle(&self, path: &Path) -> io::Result<()> {
         fs::rename(self.folder.join("data"), path)?;
         fs::remove_dir_all(&self.folder)

@@ -367,6 +367,12 @@ impl<D: Disk> Inner<D> {
                     (Some(job), _, Outcome::Live(_)) => self.lines().ledger.before(job, &site),
                     (Some(job), Some(_), Outcome::Aborted) => self.lines().ledger.take(job, &site),
                     (_, _, Outcome::Removed) => self.lines().ledger.take_all(&site),
+                    // A file that is not what was signed, or does not fit, is of no use: it may come again.
+                    (Some(job), None, Outcome::Failed(failure))
+                        if failure.kind == FailureKind::Damaged =>
+                    {
+                        self.lines().ledger.take(job, &site)
+                    }
                     _ => Vec::new(),
                 };
                 (self.tell)(Told::Outcome {

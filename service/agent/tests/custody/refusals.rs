@@ -1,5 +1,6 @@
 //! What is not done, and what is said of it. What is live is never touched.
 
+use bellwether_agent::content::Told;
 use bellwether_content::assignment::{Action, Encryption, Header};
 use bellwether_disk::disk::MemoryOptions;
 use bellwether_types::{Name, Serial, SitePart, Term};
@@ -197,7 +198,15 @@ fn damaged_files_are_refused_and_fetched_again() {
     }
     let mut flipped = file.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    assert_eq!(failure(node.bring(&[flipped])).kind, FailureKind::Damaged);
+    let id = node.shelf.put(&flipped);
+    node.custody.arrived(id);
+    node.custody.settle();
+    let told = node.told();
+    assert!(
+        matches!(&told[..], [Told::Outcome { outcome: Outcome::Failed(why), .. }, Told::Spent(ids)]
+            if why.kind == FailureKind::Damaged && *ids == [id]),
+        "{told:?}"
+    );
     assert_eq!(
         node.bring(std::slice::from_ref(file)),
         Outcome::Staged(version(&a))

@@ -187,6 +187,8 @@ impl Member {
 
 /// From one look at what stands still to the next.
 const TEND_EVERY: Duration = Duration::from_secs(2);
+/// Another with each start of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Assignments that are known from the start.
 const KNOWN_MAX: usize = 32;
 
@@ -285,6 +287,15 @@ impl<T: FnMut(Told)> Transfers<T> {
             let content = self.shelf.open(assignment, geometry.head_len())?;
             self.carrier.add(assignment, content);
             self.carrier.give(Input::Kept { assignment, bytes });
+        }
+        // Where that cannot be read, each start counts.
+        let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+        for (assignment, error) in self.shelf.look_over(boot.trim())? {
+            let note = format!(
+                "assignment {} was damaged when the machine stopped, and is fetched again if it is wanted: {error}",
+                assignment.0
+            );
+            (self.tell)(Told::Note(note));
         }
         for assignment in self.shelf.whole()?.into_iter().take(KNOWN_MAX) {
             // One that is damaged is as good as none: it comes again if somebody sends it.
