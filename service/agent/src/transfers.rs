@@ -116,8 +116,9 @@ impl Transfers {
         };
         let tell = move |told| {
             let room = match told {
-                // Nobody counts on a message: what there is no room for is lost, as on a network that takes no more.
-                Told::Say { .. } => ORDERS_SPARE,
+                // Nobody counts on a message: what there is no room for is lost, as on a network that takes no more. Nor
+                // on what comes, before it has arrived.
+                Told::Say { .. } | Told::Proved { .. } => ORDERS_SPARE,
                 _ => 0,
             };
             if orders.capacity() > room {
@@ -211,6 +212,15 @@ pub(crate) fn told(told: Told, jobs: Option<&Jobs>) -> Option<Input> {
         Told::Announce(announcements) => return Some(Input::Announce(announcements)),
         Told::Began(assignment, name) => {
             info!(assignment = %assignment.0, "receiving {}", named(&name));
+        }
+        Told::Proved {
+            assignment,
+            len,
+            total,
+        } => {
+            let id = assignment;
+            jobs.iter()
+                .for_each(|jobs| jobs.tell(Event::Proved { id, len, total }));
         }
         Told::Arrived { assignment, path } => {
             info!(assignment = %assignment.0, path = %path.display(), "received");

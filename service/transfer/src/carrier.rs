@@ -66,7 +66,9 @@ pub(crate) enum Event {
     Carry(SessionId, Option<Box<Announcement>>),
     /// Something is announced that this node is to have.
     Began(Box<Announcement>),
-    /// It is here, proved and durable.
+    /// More of it is proved.
+    Proved(AssignmentId),
+    /// It is here and proved.
     Complete(AssignmentId),
     /// It will not come; why.
     Failed(AssignmentId, String),
@@ -560,7 +562,10 @@ impl Carrier {
             }
             O::Failed(why) => self.events.push_back(Event::Failed(assignment, why)),
             O::Told(event) => self.events.push_back(Event::Note(format!("{event:?}"))),
-            O::Available(blocks) => self.write_behind(assignment, &content, &geometry, blocks),
+            O::Available(blocks) => {
+                self.events.push_back(Event::Proved(assignment));
+                self.write_behind(assignment, &content, &geometry, blocks);
+            }
             // Frames go on coming to one socket for all.
             O::Quit => {}
         }

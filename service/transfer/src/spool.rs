@@ -73,6 +73,11 @@ impl Spool {
         })
     }
 
+    /// Where the file of a transfer is whose head and data lie together.
+    pub(crate) fn path_of_data(spools: &Path, assignment: AssignmentId) -> PathBuf {
+        spools.join(assignment.0.to_string()).join("data")
+    }
+
     /// The file of a transfer whose head and data lie together, made if it is not there.
     pub(crate) fn data(spools: &Path, assignment: AssignmentId) -> io::Result<File> {
         let together = Layout::Together { head_len: 0 };

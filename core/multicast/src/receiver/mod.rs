@@ -139,6 +139,11 @@ impl Receiver {
         self.store.iter().flat_map(Store::proved)
     }
 
+    /// Bytes from the beginning that are proved without a gap: of the head, or of nothing, at first.
+    pub fn proved_len(&self) -> u64 {
+        self.store.as_ref().map_or(0, Store::proved_len)
+    }
+
     /// The announcements of its sessions.
     pub fn sessions(&self) -> impl Iterator<Item = &Announcement> {
         self.sessions.iter().map(|session| &session.announcement)

@@ -200,6 +200,22 @@ impl Store {
         gap.is_none_or(|gap| gap >= self.geometry.head_blocks())
     }
 
+    /// Bytes from the beginning of the head, and behind it of the data, that are proved without a gap.
+    pub(super) fn proved_len(&self) -> u64 {
+        let geometry = &self.geometry;
+        let (head, data) = (geometry.head_len(), geometry.data_len());
+        if !self.proves_head() {
+            return 0;
+        }
+        let first = geometry.head_blocks();
+        match self.proved.next(first, false) {
+            None => head + data,
+            Some(gap) => {
+                head + (u64::from(gap - first) * u64::from(geometry.block_len())).min(data)
+            }
+        }
+    }
+
     /// A whole block is there that was proved; whether that holds still, as nothing else was written where it is.
     pub(super) fn put(&mut self, block: u32) -> bool {
         let repair_block = self.geometry.repair_block_of(block);

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufReader};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,6 +14,7 @@ use bellwether_wire::transfer::AssignmentId;
 use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
 
 use super::failure;
+use super::flow::{Flow, Late};
 use super::lines::{Begun, Lines, Task};
 use super::order::Order;
 use super::place::{Done, Place, Witness};
@@ -77,6 +78,9 @@ pub struct SteadyClock;
 
 /// No order lies further ahead than this: nothing else is done with a site while it waits.
 const LEAD_MAX: Duration = Duration::from_secs(60);
+const READ_LEN: usize = 256 << 10;
+/// Assignments that come at once and are looked at.
+const FLOWS_MAX: usize = 64;
 type Tell = Box<dyn Fn(Told) + Send + Sync>;
 
 struct Inner<D: Disk> {
@@ -88,6 +92,8 @@ struct Inner<D: Disk> {
     threads_max: usize,
     tell: Tell,
     lines: Mutex<Lines>,
+    /// What is coming, and was looked at; what was given up is not begun again before it has arrived.
+    flows: Mutex<BTreeMap<AssignmentId, Arc<Flow>>>,
     /// A worker has ended.
     ended: Condvar,
 }
@@ -119,6 +125,7 @@ impl<D: Disk + 'static> Custody<D> {
             threads_max: threads_max.max(1),
             tell: Box::new(tell),
             lines: Mutex::default(),
+            flows: Mutex::default(),
             ended: Condvar::new(),
         };
         inner.recover();
@@ -134,9 +141,32 @@ impl<D: Disk + 'static> Custody<D> {
         custody
     }
 
+    /// So many bytes of an assignment that comes are proved, of so many. If it leads on from what is live here, and nothing
+    /// else is under way, it is staged while the rest comes. Nothing is told of that before it has arrived: until then all
+    /// may be in vain.
+    pub fn coming(&self, id: AssignmentId, len: u64, total: u64) {
+        if let Some(flow) = self.inner.advance(id, len, total) {
+            let begun = self.inner.peek_coming(id).is_ok_and(|header| {
+                let begins = self.inner.begins(&header);
+                begins && self.begin_early(id, header)
+            });
+            if !begun {
+                flow.give_up();
+            }
+        }
+    }
+
+    /// An assignment that was coming will not come, or not in one go.
+    pub fn lost(&self, id: AssignmentId) {
+        self.inner.give_up([id]);
+    }
+
     /// An assignment lies whole on the shelf. It may be said again. One whose base is not held here is for others, and
     /// left alone.
     pub fn arrived(&self, id: AssignmentId) {
+        if let Some(flow) = self.inner.flows().remove(&id) {
+            flow.arrive();
+        }
         match self.inner.peek(id) {
             Ok(header) => self.arrange(id, header, true),
             Err(failure) => self.inner.note(format!("assignment {}: {failure}", id.0)),
@@ -193,6 +223,9 @@ impl<D: Disk + 'static> Custody<D> {
         let site = order.site.clone();
         let refused = self.inner.lines().enqueue(&site, Task::Obey(order, at));
         refused.map_or(Ok(()), Err)?;
+        // An order does not wait for what is still coming.
+        let current = self.inner.lines().staged_at(&site);
+        self.inner.give_up(current);
         self.dispatch();
         Ok(())
     }
@@ -290,12 +323,32 @@ impl<D: Disk + 'static> Custody<D> {
         self.dispatch();
     }
 
-    /// Gives each line that waits a worker, as long as there are any.
+    fn begin_early(&self, id: AssignmentId, header: Header) -> bool {
+        let (Some(site), Some(job)) = (header.site.clone(), header.job.clone()) else {
+            return false;
+        };
+        let mut lines = self.inner.lines();
+        if !lines.is_idle(&site) || lines.workers >= self.inner.threads_max {
+            return false;
+        }
+        lines.ledger.enter(&job, &site, id, false);
+        let refused = lines.enqueue(&site, Task::Stage(Box::new(header), vec![id]));
+        drop(lines);
+        self.dispatch();
+        refused.is_none()
+    }
+
+    /// Gives each line that waits a worker, as long as there are any. Who waits for what is coming makes room.
     fn dispatch(&self) {
         loop {
             let mut lines = self.inner.lines();
-            if lines.workers >= self.inner.threads_max || lines.next().is_none() {
+            if lines.next().is_none() {
                 return;
+            }
+            if lines.workers >= self.inner.threads_max {
+                let staged = lines.all_staged();
+                drop(lines);
+                return self.inner.give_up(staged);
             }
             lines.workers += 1;
             drop(lines);
@@ -324,9 +377,67 @@ impl<D: Disk> Inner<D> {
         }
     }
 
+    /// Notes how far an assignment is; its flow, if that is new.
+    fn advance(&self, id: AssignmentId, len: u64, total: u64) -> Option<Arc<Flow>> {
+        let mut flows = self.flows();
+        if let Some(flow) = flows.get(&id) {
+            flow.advance(len, total);
+            return None;
+        }
+        if len >= total {
+            // It arrives in a moment.
+            return None;
+        }
+        if flows.len() >= FLOWS_MAX {
+            flows.retain(|_, flow| !flow.is_given_up());
+        }
+        if flows.len() >= FLOWS_MAX {
+            return None;
+        }
+        let flow = Arc::new(Flow::new(len));
+        flows.insert(id, Arc::clone(&flow));
+        Some(flow)
+    }
+
+    /// Whoever waits for more of these is to do something else.
+    fn give_up(&self, ids: impl IntoIterator<Item = AssignmentId>) {
+        let flows = self.flows();
+        for id in ids {
+            if let Some(flow) = flows.get(&id) {
+                flow.give_up();
+            }
+        }
+    }
+
+    /// Whether an assignment may be staged while it comes: it leads on from what is live.
+    fn begins(&self, header: &Header) -> bool {
+        let place = header.site.as_ref().and_then(|site| self.places.get(site));
+        let Some(place) = place.filter(|_| header.part.count == 1 && header.target.is_some())
+        else {
+            return false;
+        };
+        let (live, staged) = match place.status() {
+            Ok(Some(status)) => (status.live, status.staged),
+            Ok(None) => (None, None),
+            Err(_) => return false,
+        };
+        header.base == live
+            && header.target != live
+            && staged.is_none()
+            && !place.has_passed(header)
+    }
+
+    fn peek_coming(&self, id: AssignmentId) -> Result<Header, Failure> {
+        let file = self
+            .shelf
+            .open_coming(id)
+            .map_err(|error| unreadable(&error))?;
+        assignment::peek(BufReader::new(file)).map_err(|error| failure::of_open(&error))
+    }
+
     fn peek(&self, id: AssignmentId) -> Result<Header, Failure> {
         let file = self.shelf.open(id).map_err(|error| unreadable(&error))?;
-        assignment::peek(file).map_err(|error| failure::of_open(&error))
+        assignment::peek(BufReader::new(file)).map_err(|error| failure::of_open(&error))
     }
 
     /// Does what waits, line by line, until nothing does.
@@ -354,7 +465,20 @@ impl<D: Disk> Inner<D> {
             shift.site = Some(site.clone());
             let (job, order) = (task.job(), task.order());
             if let Some(place) = self.places.get(&site) {
-                let done = self.carry_out(place, task, &cancelled);
+                let flow = self.flow_of(&task);
+                let mut done = self.carry_out(place, task.clone(), flow.as_ref(), &cancelled);
+                let failed = matches!(done.outcome, Outcome::Failed(_));
+                if let Some(flow) = flow.filter(|flow| failed && flow.give_up()) {
+                    // What was in vain so far says nothing. Arrived meanwhile, it was taken for the task that ends here.
+                    let mut lines = self.lines();
+                    if !flow.has_arrived() {
+                        lines.end(&site);
+                        shift.site = None;
+                        continue;
+                    }
+                    drop(lines);
+                    done = self.carry_out(place, task, None, &cancelled);
+                }
                 let failed = matches!(done.outcome, Outcome::Failed(_));
                 if failed && cancelled.load(Ordering::Relaxed) && self.lines().is_stopping() {
                     // It is staged at the next start.
@@ -386,7 +510,21 @@ impl<D: Disk> Inner<D> {
         }
     }
 
-    fn carry_out(&self, place: &Place<D>, task: Task, cancelled: &AtomicBool) -> Done {
+    /// The flow of what a task stages, if that is still coming.
+    fn flow_of(&self, task: &Task) -> Option<Arc<Flow>> {
+        match task {
+            Task::Stage(_, ids) => self.flows().get(ids.first()?).cloned(),
+            Task::Obey(..) => None,
+        }
+    }
+
+    fn carry_out(
+        &self,
+        place: &Place<D>,
+        task: Task,
+        flow: Option<&Arc<Flow>>,
+        cancelled: &AtomicBool,
+    ) -> Done {
         match task {
             Task::Obey(order, at) => place.obey(&order, &self.witness, || {
                 if let Some(at) = at {
@@ -394,10 +532,10 @@ impl<D: Disk> Inner<D> {
                 }
             }),
             Task::Stage(header, ids) => {
-                let parts = ids.into_iter().map(|id| Late {
-                    shelf: &*self.shelf,
-                    id,
-                    file: None,
+                let parts = ids.into_iter();
+                let parts = parts.map(|id| {
+                    let file = Late::new(&*self.shelf, id, flow.cloned());
+                    BufReader::with_capacity(READ_LEN, file)
                 });
                 place.stage(&header, parts, &self.trust, &self.witness, cancelled)
             }
@@ -412,6 +550,10 @@ impl<D: Disk> Inner<D> {
 
     fn note(&self, note: String) {
         (self.tell)(Told::Note(note));
+    }
+
+    fn flows(&self) -> MutexGuard<'_, BTreeMap<AssignmentId, Arc<Flow>>> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -486,8 +628,11 @@ impl<D: Disk> Place<D> {
 
 impl<D: Disk> Drop for Custody<D> {
     fn drop(&mut self) {
+        self.inner.lines().stop();
+        for flow in self.inner.flows().values() {
+            flow.give_up();
+        }
         let mut lines = self.inner.lines();
-        lines.stop();
         while lines.workers > 0 {
             let waited = self.inner.ended.wait(lines);
             lines = waited.unwrap_or_else(PoisonError::into_inner);
@@ -508,22 +653,6 @@ impl Clock for SteadyClock {
             }
             thread::sleep(left);
         }
-    }
-}
-
-/// A file that is opened when it is read: of a split update there may be more than a process may have open.
-struct Late<'s> {
-    shelf: &'s dyn Shelf,
-    id: AssignmentId,
-    file: Option<Box<dyn Read + Send>>,
-}
-
-impl Read for Late<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.file.is_none() {
-            self.file = Some(self.shelf.open(self.id)?);
-        }
-        self.file.as_mut().map_or(Ok(0), |file| file.read(buffer))
     }
 }
 

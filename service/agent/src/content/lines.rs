@@ -138,6 +138,22 @@ impl Lines {
             .map(|(site, _)| site.clone())
     }
 
+    /// Whether nothing waits for a site and nobody works for it.
+    pub(super) fn is_idle(&self, site: &SitePart) -> bool {
+        let line = self.by_site.get(site);
+        line.is_none_or(|line| line.current.is_none() && line.tasks.is_empty())
+    }
+
+    /// What is being staged for a site.
+    pub(super) fn staged_at(&self, site: &SitePart) -> Vec<AssignmentId> {
+        self.by_site.get(site).map_or_else(Vec::new, Line::staged)
+    }
+
+    /// What is being staged.
+    pub(super) fn all_staged(&self) -> Vec<AssignmentId> {
+        self.by_site.values().flat_map(Line::staged).collect()
+    }
+
     /// Begins with what is next, unless all is to end.
     pub(super) fn begin(&mut self) -> Option<Begun> {
         let site = self.next().filter(|_| !self.stopping)?;
@@ -189,6 +205,15 @@ impl Lines {
     /// Whether all is to end.
     pub(super) const fn is_stopping(&self) -> bool {
         self.stopping
+    }
+}
+
+impl Line {
+    fn staged(&self) -> Vec<AssignmentId> {
+        match self.current.as_ref().map(|current| &current.task) {
+            Some(Task::Stage(_, ids)) => ids.clone(),
+            _ => Vec::new(),
+        }
     }
 }
 

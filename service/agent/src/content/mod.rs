@@ -1,11 +1,11 @@
-//! Content in a node's custody: assignments that came whole are staged, orders are carried out, and what is served is
+//! Content in a node's custody: assignments are staged, orders are carried out, and what is served is
 //! signed for. Nothing here speaks with anybody; what became of things is told to whoever started it.
 //!
 //! - [`Custody`] has a line for each site and part: in a line one thing after the other, lines side by side, on a bounded
 //!   number of threads.
 //! - [`Place`] is a site with what the node's settings say of it; what is done to it stands there.
 //! - [`Order`] is a signed assignment of a header alone.
-//! - [`Shelf`] is where whole assignments lie.
+//! - [`Shelf`] is where assignments lie, whole or still coming: what leads on from what is live is staged on the way.
 //! - A [`Receipt`](bellwether_wire::uplink::Receipt) says what is served, under the node's own key.
 //!
 //! Recovery needs no journal of its own: what was decided stands in the site's state, what was not staged yet stands on
@@ -13,6 +13,7 @@
 
 mod custody;
 mod failure;
+mod flow;
 mod ledger;
 mod lines;
 mod order;

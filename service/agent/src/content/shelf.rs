@@ -1,7 +1,8 @@
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
+use bellwether_transfer::coming;
 use bellwether_wire::transfer::AssignmentId;
 
 /// Where assignments lie that came whole, under their ids.
@@ -11,13 +12,15 @@ pub trait Shelf: Send + Sync {
 
     /// Opens one: head and data file, end to end.
     fn open(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Opens one that is still coming, of which only what was said to be proved may be read.
+    fn open_coming(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>>;
 }
 
 /// A folder in which each assignment is a file called by its id, in 64 hexadecimal digits.
 #[derive(Debug, Clone)]
 pub struct FolderShelf(pub PathBuf);
 
-const READ_LEN: usize = 256 << 10;
 /// More than any node holds at once: what lies there beyond is not looked at.
 const LISTED_MAX: usize = 65_536;
 
@@ -40,6 +43,10 @@ impl Shelf for FolderShelf {
 
     fn open(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>> {
         let file = File::open(self.0.join(id.0.to_string()))?;
-        Ok(Box::new(BufReader::with_capacity(READ_LEN, file)))
+        Ok(Box::new(file))
+    }
+
+    fn open_coming(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(File::open(coming(&self.0, id))?))
     }
 }

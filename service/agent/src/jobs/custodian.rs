@@ -53,6 +53,12 @@ pub(super) struct Rooms {
 
 enum Command {
     Serve(Box<NodeSettings>),
+    Coming {
+        id: AssignmentId,
+        len: u64,
+        total: u64,
+    },
+    Lost(AssignmentId),
     Arrived(AssignmentId),
     Recall(Name),
     Obey(Vec<u8>, Option<Time>),
@@ -91,6 +97,16 @@ impl Custodian {
     /// The control server says what this node serves.
     pub(super) fn serve(&self, settings: NodeSettings) {
         self.give(Command::Serve(Box::new(settings)));
+    }
+
+    /// So many bytes of an assignment that comes are proved, of so many.
+    pub(super) fn coming(&self, id: AssignmentId, len: u64, total: u64) {
+        self.give(Command::Coming { id, len, total });
+    }
+
+    /// An assignment that was coming will not come.
+    pub(super) fn lost(&self, id: AssignmentId) {
+        self.give(Command::Lost(id));
     }
 
     /// An assignment lies whole on the shelf.
@@ -139,6 +155,10 @@ impl<S: Fn(Said) + Clone + Send + Sync + 'static> Keeper<S> {
         match (command, &self.custody) {
             (Command::Serve(settings), _) => self.serve(*settings),
             (_, None) => {}
+            (Command::Coming { id, len, total }, Some(kept)) => {
+                kept.custody.coming(id, len, total);
+            }
+            (Command::Lost(id), Some(kept)) => kept.custody.lost(id),
             (Command::Arrived(id), Some(kept)) => kept.custody.arrived(id),
             (Command::Recall(job), Some(kept)) => kept.custody.recall(&job),
             (Command::Obey(assignment, at), Some(kept)) => {

@@ -76,6 +76,12 @@ pub(crate) enum Event {
         from: NodeId,
         message: TransferMessage,
     },
+    /// So many bytes of an assignment that comes are proved, of so many.
+    Proved {
+        id: AssignmentId,
+        len: u64,
+        total: u64,
+    },
     /// An assignment came whole.
     Arrived(AssignmentId),
     /// An assignment will not come; why.
@@ -299,10 +305,13 @@ impl<W: Fn(Wish)> Work<W> {
             Event::Message { from, message } => self.message(now, from, message),
             Event::Arrived(id) if self.fetches.contains_key(&id) => self.fetched(now, id, Ok(())),
             Event::Arrived(id) => self.custodian.arrived(id),
-            Event::Lost(id, why) if self.fetches.contains_key(&id) => {
-                self.fetched(now, id, Err(Failure::new(FailureKind::Machine, why)));
+            Event::Proved { id, len, total } => self.custodian.coming(id, len, total),
+            Event::Lost(id, why) => {
+                self.custodian.lost(id);
+                if self.fetches.contains_key(&id) {
+                    self.fetched(now, id, Err(Failure::new(FailureKind::Machine, why)));
+                }
             }
-            Event::Lost(..) => {}
             Event::Ended(id, fates) => self.lead(now, leading::Input::Ended(id, fates)),
             Event::Segment(report) => self.link.say(Upward::Segment(report)),
             Event::Custody(said) => self.in_custody(now, said),
@@ -388,6 +397,11 @@ impl<W: Fn(Wish)> Work<W> {
         self.custodian.obey(order.assignment, at);
     }
 
+    fn forget(&self, id: AssignmentId) {
+        self.custodian.lost(id);
+        self.transfers.order(transfer::Order::Forget(id));
+    }
+
     fn in_custody(&mut self, now: Time, said: Said) {
         match said {
             Said::Told(Told::Outcome {
@@ -403,9 +417,7 @@ impl<W: Fn(Wish)> Work<W> {
                 self.custodian.look();
             }
             Said::Told(Told::Spent(ids)) => {
-                for id in ids {
-                    self.transfers.order(transfer::Order::Forget(id));
-                }
+                ids.into_iter().for_each(|id| self.forget(id));
             }
             Said::Told(Told::Hook(site, run)) => {
                 let command = run.command.join(" ");
@@ -485,7 +497,7 @@ impl<W: Fn(Wish)> Work<W> {
                 if let Some(fetch) = self.fetches.remove(&id) {
                     fetch.abort();
                 }
-                self.transfers.order(transfer::Order::Forget(id));
+                self.forget(id);
             }
             leading::Output::Send { to, message } => {
                 let others = match to {

@@ -92,25 +92,89 @@ pub(crate) fn sealed(mut header: Header) -> Vec<u8> {
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MemoryShelf(Arc<Mutex<BTreeMap<AssignmentId, Vec<u8>>>>);
+pub(crate) struct MemoryShelf(Arc<Mutex<BTreeMap<AssignmentId, Lying>>>);
+
+#[derive(Debug, Default)]
+struct Lying {
+    bytes: Vec<u8>,
+    is_whole: bool,
+    /// How far it was read.
+    read: usize,
+}
 
 impl MemoryShelf {
     pub(crate) fn put(&self, bytes: &[u8]) -> AssignmentId {
+        self.lay(bytes, bytes.len(), true)
+    }
+
+    /// An assignment comes, of which so much is there.
+    pub(crate) fn put_part(&self, bytes: &[u8], len: usize) -> AssignmentId {
+        self.lay(bytes, len, false)
+    }
+
+    fn lay(&self, bytes: &[u8], len: usize, is_whole: bool) -> AssignmentId {
         let id = AssignmentId(Hash::of(bytes));
-        self.0.lock().unwrap().insert(id, bytes.to_vec());
+        let mut shelf = self.0.lock().unwrap();
+        let lying = shelf.entry(id).or_default();
+        lying.bytes = bytes.to_vec();
+        lying.bytes[len..].fill(0xaa);
+        lying.is_whole = is_whole;
+        lying.read = 0;
         id
+    }
+
+    /// Returns when so much of an assignment was read.
+    pub(crate) fn until_read(&self, id: AssignmentId, len: usize) {
+        while self.0.lock().unwrap()[&id].read < len {
+            std::thread::yield_now();
+        }
+    }
+
+    fn reader(&self, id: AssignmentId, is_it: impl Fn(&Lying) -> bool) -> io::Result<Reader> {
+        let shelf = self.0.lock().unwrap();
+        shelf
+            .get(&id)
+            .filter(|lying| is_it(lying))
+            .ok_or(io::ErrorKind::NotFound)?;
+        Ok(Reader {
+            shelf: self.clone(),
+            id,
+            offset: 0,
+        })
+    }
+}
+
+/// A file that is open: it goes on where it was, whatever becomes of its name.
+struct Reader {
+    shelf: MemoryShelf,
+    id: AssignmentId,
+    offset: usize,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut shelf = self.shelf.0.lock().unwrap();
+        let lying = shelf.get_mut(&self.id).ok_or(io::ErrorKind::NotFound)?;
+        let read = (&lying.bytes[self.offset..]).read(buffer)?;
+        self.offset += read;
+        lying.read = lying.read.max(self.offset);
+        Ok(read)
     }
 }
 
 impl Shelf for MemoryShelf {
     fn list(&self) -> io::Result<Vec<AssignmentId>> {
-        Ok(self.0.lock().unwrap().keys().copied().collect())
+        let shelf = self.0.lock().unwrap();
+        let whole = shelf.iter().filter(|(_, lying)| lying.is_whole);
+        Ok(whole.map(|(id, _)| *id).collect())
     }
 
     fn open(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>> {
-        let bytes = self.0.lock().unwrap().get(&id).cloned();
-        let bytes = bytes.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(io::Cursor::new(bytes)))
+        Ok(Box::new(self.reader(id, |lying| lying.is_whole)?))
+    }
+
+    fn open_coming(&self, id: AssignmentId) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.reader(id, |lying| !lying.is_whole)?))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Content in a node's custody, on a disk in memory: no network, and any crash.
 
+mod coming;
 mod crash;
 mod kit;
 mod lines;

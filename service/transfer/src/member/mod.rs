@@ -6,7 +6,7 @@ mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bellwether_content::assignment::Trust;
@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::carrier::{Carrier, Event};
 use crate::group::{OVERHEAD_IPV4, OVERHEAD_IPV6, TransferError, random_bytes};
 use crate::shelf::Shelf;
+use crate::spool::Spool;
 
 pub use offers::{Offer, OfferError, Whereabouts};
 pub use status::Transfer;
@@ -110,7 +111,17 @@ pub enum Told {
     Announce(Vec<Announcement>),
     /// Something comes: its name for people.
     Began(AssignmentId, String),
-    /// An assignment is here whole, proved and durable.
+    /// So many bytes from the beginning are here and proved: they can be read from the file of [`coming`], until it has
+    /// arrived or failed.
+    Proved {
+        /// Of which assignment.
+        assignment: AssignmentId,
+        /// How many, of the head and behind it of the data.
+        len: u64,
+        /// How many it has.
+        total: u64,
+    },
+    /// An assignment is here whole and proved.
     Arrived {
         /// Which.
         assignment: AssignmentId,
@@ -123,6 +134,11 @@ pub enum Told {
     Ended(AssignmentId, Outcome),
     /// For whoever looks after the network.
     Note(String),
+}
+
+/// The file of an assignment that is coming to the assignments in `folder`, until it has arrived or failed.
+pub fn coming(folder: &Path, assignment: AssignmentId) -> PathBuf {
+    Spool::path_of_data(&Shelf::spools_of_assignments(folder), assignment)
 }
 
 /// A node's transfers, on a thread of their own: what the disk holds up there holds up no election.
@@ -391,6 +407,10 @@ impl<T: FnMut(Told)> Transfers<T> {
                 }
                 Told::Began(assignment, name)
             }
+            Event::Proved(assignment) => match self.proved(assignment) {
+                Some(told) => told,
+                None => return,
+            },
             Event::Complete(assignment) => self.arrived(assignment),
             Event::Failed(assignment, why) => Told::Failed(assignment, why),
             Event::Ended(assignment, ..) if self.renewed.remove(&assignment) => return,
@@ -402,6 +422,18 @@ impl<T: FnMut(Told)> Transfers<T> {
             Event::Closed | Event::Datagram(..) => return,
         };
         (self.tell)(told);
+    }
+
+    /// How much of it can be read.
+    fn proved(&self, assignment: AssignmentId) -> Option<Told> {
+        let receiver = self.carrier.station().receiver(assignment)?;
+        let geometry = receiver.geometry()?;
+        let len = receiver.proved_len();
+        (len > 0).then_some(Told::Proved {
+            assignment,
+            len,
+            total: geometry.head_len() + geometry.data_len(),
+        })
     }
 
     /// Its file goes to its place.
