@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bellwether_scheduling::{
     Base, Below, CommitMode, Decision, Ending, Job, JobState, Kind, Moment, NodeView, Occupied,
-    OnConflict, OrderKind, Phase, Plan, Policy, Presence, Quorum, Refused, Reported, Status, Step,
-    View, behind, next,
+    OnConflict, OrderKind, Partial, Phase, Plan, Policy, Presence, Quorum, Refused, Reported,
+    Status, Step, View, behind, next,
 };
 use bellwether_types::{Hash, NodeId, Serial, VersionId};
 use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
@@ -135,7 +135,7 @@ fn a_status_changes_only_as_it_may() {
     }
 }
 
-/// SCHED-14, JOB-12: every step at every phase.
+/// SCHED-14, JOB-12, JOB-17: every step at every phase.
 #[test]
 fn a_step_follows_only_where_it_may() {
     let begun = || vec![Step::Begun(nodes(3))];
@@ -233,6 +233,84 @@ fn a_job_begins_when_it_is_due_and_not_before() {
         next(&state, &view(3), T),
         Decision::Keep(Step::Begun(nodes(3)))
     );
+}
+
+/// JOB-01: what is updated, where it goes, when, and by which rules: kept as it was said.
+#[test]
+fn a_job_reads_back_with_all_that_it_says() {
+    let policy = Policy {
+        quorum_before: Quorum::Count(2),
+        quorum_after: Quorum::Percent(75),
+        below: Below::Cancel,
+        on_conflict: OnConflict::Cancel,
+        commit: CommitMode::ByHand,
+        partial: Partial::RollBack,
+        retries: 7,
+        retry_after: Duration::from_secs(11),
+        patience: Duration::from_secs(12),
+        distribute_max: Duration::from_secs(13),
+        commit_max: Duration::from_secs(14),
+        lead: Duration::from_millis(15),
+        repeat: Duration::from_secs(16),
+        renew: Duration::from_secs(17),
+    };
+    for kind in Kind::ALL {
+        let job = Job {
+            name: "night".parse().unwrap(),
+            kind,
+            site: "shop@media".parse().unwrap(),
+            group: "edge".parse().unwrap(),
+            due: Moment(T.0 + 1),
+            policy: policy.clone(),
+        };
+        let bytes = minicbor::to_vec(&job).unwrap();
+        assert_eq!(minicbor::decode::<Job>(&bytes).unwrap(), job);
+    }
+}
+
+/// CGRP-06, CGRP-07: who belongs to the group when the job begins takes part; who joins it later is behind by itself.
+#[test]
+fn a_job_is_for_those_whom_its_group_has_when_it_begins() {
+    let mut state = job(Kind::Publish, Policy::default());
+    let early = next(&state, &view(3), Moment(T.0 - 1));
+    assert_eq!(early, Decision::Wait(Some(T)));
+    let mut view = view(4);
+    view.nodes.remove(&node(1));
+    let members = BTreeSet::from([2, 3, 4].map(node));
+    let begun = Step::Begun(members.clone());
+    assert_eq!(next(&state, &view, T), Decision::Keep(begun.clone()));
+
+    for step in [begun, Step::Planned(plan()), Step::Sent, Step::Decided] {
+        state.apply(&step, T).unwrap();
+    }
+    (2..=4).for_each(|byte| serves(&mut view, byte, 2));
+    let mut newcomer = view.nodes[&node(2)].clone();
+    (newcomer.base, newcomer.signed) = (Base::Known(None), None);
+    view.nodes.insert(node(5), newcomer);
+    let Decision::Keep(Step::Finished(Status::Completed, endings)) = next(&state, &view, T) else {
+        panic!("{:?}", next(&state, &view, T));
+    };
+    assert_eq!(endings.into_keys().collect::<BTreeSet<_>>(), members);
+    let late = behind(&"shop".parse().unwrap(), version(2), &view);
+    assert_eq!(late, BTreeSet::from([node(5)]));
+}
+
+/// CLUSTER-11: who is busy with other work is left out, and is taken in again as soon as it is not.
+#[test]
+fn a_busy_node_is_left_out_until_it_has_time() {
+    let state = sent(Policy::default());
+    let mut view = view(3);
+    view.nodes.get_mut(&node(3)).unwrap().busy = true;
+    let others = BTreeMap::from([(Some(version(1)), nodes(2))]);
+    assert_eq!(next(&state, &view, T), Decision::Notify(others));
+    let site = "shop".parse().unwrap();
+    (1..=2).for_each(|byte| serves(&mut view, byte, 2));
+    assert!(behind(&site, version(2), &view).is_empty());
+    view.nodes.get_mut(&node(3)).unwrap().busy = false;
+    let free = BTreeSet::from([node(3)]);
+    assert_eq!(behind(&site, version(2), &view), free);
+    let told = BTreeMap::from([(Some(version(1)), free)]);
+    assert_eq!(next(&state, &view, T), Decision::Notify(told));
 }
 
 /// SCHED-03, SCHED-05.
@@ -466,7 +544,7 @@ fn a_job_that_missed_its_quorum_is_tried_again_and_then_dropped() {
     assert_eq!(state.phase, Phase::Dropping(later, Status::Failed));
 }
 
-/// JOB-04: a node on another base gets another variant; one that is there already gets nothing.
+/// JOB-03, JOB-04: a node on another base gets another variant; one that is there already gets nothing.
 #[test]
 fn each_base_has_its_variant() {
     let state = sent(Policy::default());
