@@ -282,7 +282,7 @@ fn a_node_comes_by_the_line_that_the_server_printed_whenever_it_is_killed_meanwh
     assert_eq!(agent.0.wait().unwrap().code(), Some(4), "forbidden");
 }
 
-/// STAGE-01: content is put there by hand, or sent from afar; both are published.
+/// ARCH-03, STAGE-01: content is put there by hand, or sent from afar; both are published.
 #[test]
 fn a_tree_is_planned_and_published_from_a_directory_and_from_the_server() {
     let home = home();

@@ -133,7 +133,7 @@ fn what_a_leader_offers_comes_to_every_member_with_one_copy_on_the_wire() {
     });
 }
 
-/// CHAN-04, CHAN-05, CHAN-07, MCTP-21: to whom it does not belong nothing of it comes.
+/// CGRP-05, CGRP-08, CHAN-04, CHAN-05, CHAN-07, MCTP-21: to whom it does not belong nothing of it comes.
 #[test]
 fn what_is_for_a_group_comes_to_its_members_alone() {
     in_lab(|lab| {
@@ -192,7 +192,7 @@ fn what_is_for_a_group_comes_to_its_members_alone() {
     });
 }
 
-/// ARCH-09, MCTP-22: the next leader goes on from what it and the others hold.
+/// ARCH-08, MCTP-22: the next leader goes on from what it and the others hold.
 #[test]
 fn when_a_leader_hands_over_in_the_middle_the_next_one_sends_what_is_lacking() {
     in_lab(|lab| {

@@ -88,7 +88,8 @@ fn who_is_cut_off_goes_on_later_and_who_missed_the_order_is_named_and_repaired()
     });
 }
 
-/// ARCH-09, JOB-04: a member or a leader that dies in whatever phase is soon back, and serves what the others do.
+/// ARCH-09, CCM-09, JOB-04: a member or a leader that dies in whatever phase is soon back, and serves what the others
+/// do.
 #[test]
 fn a_member_or_leader_killed_in_any_phase_comes_back_to_what_is_live() {
     in_lab(|lab| {
@@ -202,7 +203,7 @@ fn nodes_whose_clocks_are_hours_apart_commit_together() {
     });
 }
 
-/// Nothing listens but what `docs/quick-start.md` and `docs/agent.md` name.
+/// ARCH-05, ARCH-13: nothing listens but what `docs/quick-start.md` and `docs/agent.md` name.
 #[test]
 fn no_port_is_open_that_is_not_documented() {
     in_lab(|lab| {

@@ -8,7 +8,7 @@ use bellwether_lab::in_lab;
 
 use crate::sites::{MIB, launch, over, site, slow, start, under_way};
 
-/// JOB-02, JOB-06, COMMIT-01: live everywhere, by changed bytes alone, and back in one step.
+/// ARCH-01, CGRP-03, JOB-02, JOB-06, COMMIT-01: live everywhere, by changed bytes alone, and back in one step.
 #[test]
 fn a_site_is_published_updated_and_rolled_back_on_every_node_of_every_segment() {
     in_lab(|lab| {
@@ -38,7 +38,8 @@ fn a_site_is_published_updated_and_rolled_back_on_every_node_of_every_segment() 
     });
 }
 
-/// ARCH-09: a leader dies while content is on its way; the rest goes live without it, and it catches up by itself.
+/// ARCH-11, TREE-24: a leader dies while content is on its way; the rest goes live without it, and it catches up by
+/// itself.
 #[test]
 fn a_leader_killed_in_mid_publish_holds_up_nobody_and_catches_up() {
     in_lab(|lab| {
@@ -60,7 +61,7 @@ fn a_leader_killed_in_mid_publish_holds_up_nobody_and_catches_up() {
     });
 }
 
-/// DB-02: the control server dies while content is on its way, and goes on where it was.
+/// ARCH-11, CCM-12: the control server dies while content is on its way, and goes on where it was.
 #[test]
 fn a_control_server_killed_in_mid_publish_goes_on() {
     in_lab(|lab| {
@@ -102,7 +103,7 @@ fn a_node_that_was_away_is_brought_to_what_is_live() {
     });
 }
 
-/// What README promises first.
+/// ARCH-17: what README promises first.
 #[test]
 fn the_demonstration_tells_its_story_to_the_end() {
     in_lab(|lab| {

@@ -322,7 +322,7 @@ fn the_highest_reign_speaks_for_a_segment() {
     assert_eq!(dismissals(&said), [(4, Reason::Fault)]);
 }
 
-/// CLUSTER-10.
+/// CLUSTER-10, TREE-01.
 #[test]
 fn a_segment_nobody_speaks_for_is_unknown_and_a_lower_reign_is_heard_once_it_is_silent() {
     let mut server = Server::new();

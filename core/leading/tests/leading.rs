@@ -256,7 +256,8 @@ fn reaches(to: To, node: NodeId) -> bool {
     }
 }
 
-/// STAGE and REPORT-09: fetched, offered, staged, reported; this node's own share takes no way over the network.
+/// JOB-17, TREE-10, TREE-19, REPORT-09: fetched, offered, staged, reported; this node's own share takes no way over the
+/// network.
 #[test]
 fn content_comes_to_members_and_their_reports_to_the_control_server() {
     let mut leader = Leader::new();

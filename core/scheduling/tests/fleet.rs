@@ -624,7 +624,8 @@ proptest! {
     }
 }
 
-/// CCM-12, DB-07. The server dies once, after any decision, before it is carried out, before it is kept, and after.
+/// CCM-12, DB-07, JOB-15. The server dies once, after any decision, before it is carried out, before it is kept, and
+/// after.
 #[test]
 fn a_run_that_is_cut_anywhere_and_resumed_ends_the_same() {
     for kind in Kind::ALL {

@@ -294,6 +294,7 @@ mod tests {
         matches!(result, Err(InflowError::Damaged(_)))
     }
 
+    /// TREE-25.
     #[test]
     fn blocks_count_as_soon_as_they_are_proved() {
         let (bytes, head_len) = assignment();
@@ -323,6 +324,7 @@ mod tests {
         assert!(is_damaged(&inflow.take(b"more")));
     }
 
+    /// TREE-25.
     #[test]
     fn it_goes_on_behind_the_last_block_that_holds() {
         let (bytes, head_len) = assignment();

@@ -34,6 +34,12 @@ const AREAS: &[(&str, u32)] = &[
     ("GROUP", 21),
     ("MCTP", 25),
     ("REPORT", 15),
+    ("ARCH", 17),
+    ("JOB", 18),
+    ("CGRP", 8),
+    ("CCM", 12),
+    ("TREE", 26),
+    ("DB", 9),
 ];
 
 pub(super) fn check() -> Result<()> {

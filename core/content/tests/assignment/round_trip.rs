@@ -192,7 +192,7 @@ fn types_that_are_not_to_be_compressed_are_sent_as_they_are() {
     travels(&Farm::default(), &farm, &making, &Trust::Anyone);
 }
 
-/// CRYPT-01.
+/// CRYPT-01, CRYPT-03.
 #[test]
 fn encrypted_content_and_names_are_not_to_be_seen() {
     let farm = Farm::new(&Files::from([(

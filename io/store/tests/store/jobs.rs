@@ -61,7 +61,8 @@ impl Fresh {
     }
 }
 
-/// DB-09: a job is what its steps made of it, and what it made live is live from the step that decided it.
+/// DB-03, VERSION-03, VERSION-04: a job is what its steps made of it, and what it made live is live from the step that
+/// decided it.
 #[tokio::test]
 async fn a_job_is_kept_step_by_step() {
     let fresh = defined().await;
@@ -106,7 +107,7 @@ async fn a_job_is_kept_step_by_step() {
     assert_eq!(later.len(), 2);
 }
 
-/// What was decided and changed nothing is not live.
+/// VERSION-04: what was decided and changed nothing is not live.
 #[tokio::test]
 async fn a_job_that_failed_leaves_live_what_was() {
     let fresh = defined().await;
@@ -153,7 +154,7 @@ async fn a_job_that_cannot_be_is_refused() {
     );
 }
 
-/// Of each node the latest receipt stays, and none of a node that is not there.
+/// DB-07, REPORT-11: of each node the latest receipt stays, and none of a node that is not there.
 #[tokio::test]
 async fn the_latest_receipt_of_a_node_stays() {
     let fresh = defined().await;

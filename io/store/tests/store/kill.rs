@@ -36,7 +36,7 @@ async fn child() {
     }
 }
 
-/// ARCH-14, DB-09: killed between any two steps, the store has all of a command or nothing of it, and whatever was
+/// DB-09: killed between any two steps, the store has all of a command or nothing of it, and whatever was
 /// acknowledged.
 #[test]
 fn a_store_that_is_killed_has_whole_commands_and_all_that_were_acknowledged() {

@@ -284,7 +284,8 @@ fn id(bytes: &[u8]) -> AssignmentId {
     AssignmentId(Hash::of(&bytes[..outline.head_len as usize]))
 }
 
-/// From notification to what is served, and back: the whole way of content on a node that leads.
+/// REPORT-10, TREE-09, TREE-25: from notification to what is served, and back: the whole way of content on a node that
+/// leads.
 #[test]
 fn a_node_that_leads_is_heard_and_serves_what_it_is_given() {
     let mut stage = Stage::new(&["shop"]);

@@ -115,7 +115,8 @@ impl Pair {
     }
 }
 
-/// ARCH: the leader fetches once, members get it from the leader; a leader that goes takes nothing with it.
+/// COMMIT-09, INTERP-04, TREE-20: the leader fetches once, members get it from the leader; a leader that goes takes
+/// nothing with it.
 #[test]
 fn content_and_orders_reach_members_through_the_leader_and_the_next_one() {
     let mut pair = Pair::new();

@@ -90,7 +90,7 @@ async fn a_node_that_enrols_is_told_its_segment_its_keys_and_its_peers() {
     assert_ne!(third.settings.keys.current, first.settings.keys.current);
 }
 
-/// CGRP-05, CGRP-08: a node has the keys of its groups, and of no other.
+/// CGRP-05, CGRP-06: a node has the keys of its groups, and of no other.
 #[tokio::test]
 async fn settings_follow_the_groups_that_select_the_node() {
     let bench = bench().await;

@@ -121,7 +121,7 @@ async fn a_publish_goes_live_on_every_node_and_a_rollback_takes_it_back() {
     assert_eq!(jobs["items"].as_array().unwrap().len(), 2);
 }
 
-/// ARCH-14: killed before and after whatever it does, a server that starts again brings the job to its end; nothing is
+/// CCM-12: killed before and after whatever it does, a server that starts again brings the job to its end; nothing is
 /// lost, and nothing done twice.
 #[tokio::test]
 async fn a_job_ends_the_same_wherever_the_server_is_killed() {
@@ -157,7 +157,7 @@ async fn a_job_ends_the_same_wherever_the_server_is_killed() {
     }
 }
 
-/// SCHED-05: of two publishes of one site the second waits for the first.
+/// SCHED-05, JOB-18: of two publishes of one site the second waits for the first.
 #[tokio::test]
 async fn two_publishes_of_one_site_go_one_after_the_other() {
     let farm = led(BY_HAND, 2).await;
@@ -175,7 +175,7 @@ async fn two_publishes_of_one_site_go_one_after_the_other() {
     assert_eq!(farm.lives(), [Some(two); 2]);
 }
 
-/// A job that is called off leaves nothing behind; one that is decided can no longer be.
+/// JOB-12: a job that is called off leaves nothing behind; one that is decided can no longer be.
 #[tokio::test]
 async fn a_job_is_called_off_until_it_is_decided() {
     let farm = led(BY_HAND, 2).await;
