@@ -104,3 +104,81 @@ impl Faces {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use bellwether_types::NodeId;
+    use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    use rustls::{CertificateError, ClientConfig, ClientConnection, Error, ServerConnection};
+
+    use super::*;
+    use crate::authority::Request;
+
+    fn authority(now: OffsetDateTime) -> Authority {
+        let (pem, key) = Authority::make(now).unwrap();
+        Authority::open(pem.into_bytes(), key).unwrap()
+    }
+
+    /// What a server says of a node whose certificate this authority made at that time.
+    fn meet(faces: &Faces, of: &Authority, at: OffsetDateTime) -> Result<(), Error> {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let request = CertificateParams::default()
+            .serialize_request(&key)
+            .unwrap();
+        let request = Request::read(&request.pem().unwrap()).unwrap();
+        let issued = of.node(NodeId::from_bytes([7; 16]), &request, at).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(faces.authority.certificate().clone()).unwrap();
+        let chain = vec![CertificateDer::from(issued.der.to_vec())];
+        let secret = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let node = ClientConfig::builder_with_provider(Arc::clone(&faces.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, secret)
+            .unwrap();
+        let mut node =
+            ClientConnection::new(Arc::new(node), "localhost".try_into().unwrap()).unwrap();
+        let face = faces.show(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let mut server = ServerConnection::new(face).unwrap();
+        while server.is_handshaking() {
+            let (mut there, mut back) = (Vec::new(), Vec::new());
+            node.write_tls(&mut there).unwrap();
+            server.read_tls(&mut there.as_slice()).unwrap();
+            server.process_new_packets()?;
+            server.write_tls(&mut back).unwrap();
+            node.read_tls(&mut back.as_slice()).unwrap();
+            node.process_new_packets().unwrap();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_node_is_known_by_a_certificate_of_this_authority_that_has_not_ended() {
+        let now = OffsetDateTime::now_utc();
+        let faces = Faces::new(Arc::new(authority(now)), &[]);
+        let own = &faces.authority;
+        meet(&faces, own, now).unwrap();
+        let ended = meet(&faces, own, now - time::Duration::days(400)).unwrap_err();
+        assert!(
+            matches!(
+                ended,
+                Error::InvalidCertificate(CertificateError::ExpiredContext { .. })
+            ),
+            "{ended}"
+        );
+        let early = meet(&faces, own, now + time::Duration::days(2)).unwrap_err();
+        assert!(
+            matches!(
+                early,
+                Error::InvalidCertificate(CertificateError::NotValidYetContext { .. })
+            ),
+            "{early}"
+        );
+        let foreign = meet(&faces, &authority(now), now).unwrap_err();
+        assert!(matches!(foreign, Error::InvalidCertificate(_)), "{foreign}");
+    }
+}
