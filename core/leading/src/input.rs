@@ -27,6 +27,15 @@ pub enum Input {
     Fetched(AssignmentId, Result<(), Failure>),
     /// A file was not offered, because of this.
     NotOffered(AssignmentId, String),
+    /// How an offer gets on.
+    Going {
+        /// Of which file.
+        id: AssignmentId,
+        /// Bits in a second that are sent of it.
+        rate: u64,
+        /// Bytes of it that each of those whom it is for has.
+        received: BTreeMap<NodeId, u64>,
+    },
     /// An offer is over: what became of each whom it was for.
     Ended(AssignmentId, BTreeMap<NodeId, Fate>),
     /// A member reports; this node also does so of itself.

@@ -1,5 +1,7 @@
 //! One job, as its segment's leader knows it.
 
+mod progress;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -10,9 +12,7 @@ use bellwether_multicast::reports::{
 };
 use bellwether_types::{Name, NodeId, Time};
 use bellwether_wire::transfer::{AssignmentId, JobReport};
-use bellwether_wire::uplink::{
-    Failure, FailureKind, File, NodeOutcome, Notify, Outcome, Outcomes, Progress,
-};
+use bellwether_wire::uplink::{Failure, FailureKind, File, NodeOutcome, Notify, Outcome, Outcomes};
 
 use crate::Output;
 
@@ -47,6 +47,10 @@ pub(crate) struct Carried {
     going: Going,
     /// Who holds all of it.
     complete: BTreeSet<NodeId>,
+    /// Bits in a second that are sent of it.
+    rate: u64,
+    /// Bytes of it that others have, as far as they said.
+    received: BTreeMap<NodeId, u64>,
     /// How often in a row it could not be fetched.
     failed_fetches: u32,
     /// How often in a row it could not be offered, or did not reach everybody.
@@ -133,6 +137,8 @@ impl Job {
                     coming: Coming::Waiting,
                     going: Going::Nothing,
                     complete: BTreeSet::new(),
+                    rate: 0,
+                    received: BTreeMap::new(),
                     failed_fetches: 0,
                     failed_offers: 0,
                 });
@@ -320,6 +326,17 @@ impl Job {
         }
     }
 
+    /// An offer gets on.
+    pub(crate) fn going(&mut self, id: AssignmentId, rate: u64, received: BTreeMap<NodeId, u64>) {
+        if let Some(carried) = self.files.get_mut(&id)
+            && (carried.rate != rate || carried.received != received)
+        {
+            carried.rate = rate;
+            carried.received = received;
+            self.moved = true;
+        }
+    }
+
     /// An offer is over. When to offer it again, if some did not get it.
     pub(crate) fn ended(
         &mut self,
@@ -327,7 +344,9 @@ impl Job {
         fates: BTreeMap<NodeId, Fate>,
         present: &BTreeSet<NodeId>,
     ) -> Option<Duration> {
-        self.files.get_mut(&id)?.going = Going::Ended;
+        let carried = self.files.get_mut(&id)?;
+        carried.going = Going::Ended;
+        carried.rate = 0;
         self.moved = true;
         // Those who have it now are asked with the others.
         self.content = None;
@@ -502,6 +521,7 @@ impl Job {
         for carried in self.files.values_mut() {
             // It may come back with less.
             carried.complete.remove(&node);
+            carried.received.remove(&node);
         }
     }
 
@@ -537,41 +557,6 @@ impl Job {
             job: name.clone(),
             nodes,
         })
-    }
-
-    pub(crate) fn progress(&self, name: &Name) -> Progress {
-        let said = |is_it: fn(&Outcome) -> bool| {
-            let said = self.outcomes.values();
-            count(said.filter(|(_, outcome)| is_it(outcome)).count())
-        };
-        let holds_all = |(node, files): &(&NodeId, &BTreeSet<AssignmentId>)| {
-            let held = |id: &AssignmentId| {
-                let carried = self.files.get(id);
-                carried.is_some_and(|carried| carried.complete.contains(*node))
-            };
-            files.iter().all(held)
-        };
-        let files = self.files.values();
-        let received = files.map(|carried| {
-            let holders = u64::try_from(carried.complete.len()).unwrap_or(u64::MAX);
-            carried.file.len.saturating_mul(holders)
-        });
-        let sum = |of: fn(&Carried) -> u64| {
-            let files = self.files.values();
-            files.map(of).fold(0, u64::saturating_add)
-        };
-        Progress {
-            job: name.clone(),
-            bytes: sum(|carried| carried.file.len),
-            fetched: sum(|carried| carried.fetched),
-            received: received.fold(0, u64::saturating_add),
-            rate: 0,
-            nodes: count(self.wanted.len()),
-            complete: count(self.wanted.iter().filter(holds_all).count()),
-            staged: said(|outcome| matches!(outcome, Outcome::Staged(_) | Outcome::Live(_))),
-            failed: said(|outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Behind(..))),
-            slowest: Vec::new(),
-        }
     }
 
     /// Whether all that was wanted was said.
@@ -640,8 +625,4 @@ fn run(collector: &mut Collector, now: Time, input: Collect, out: &mut Outbox<Ou
             out.push(Output::Send { to, message });
         }
     }
-}
-
-fn count(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -258,7 +258,7 @@ impl Leading {
             Timer::Progress => {
                 for (name, job) in &mut self.jobs {
                     if std::mem::take(&mut job.moved) {
-                        let progress = job.progress(name);
+                        let progress = job.progress(name, self.own);
                         out.push(Output::Tell(Upward::Progress(progress)));
                     }
                 }
@@ -348,6 +348,11 @@ impl Machine for Leading {
                 let job = self.of_file(id);
                 let retry = job.and_then(|job| job.not_offered(id, failure, out));
                 self.retry_after(now, Timer::Offer(id), retry);
+            }
+            Input::Going { id, rate, received } => {
+                if let Some(job) = self.of_file(id) {
+                    job.going(id, rate, received);
+                }
             }
             Input::Ended(id, fates) => {
                 let mut jobs = self.jobs.values_mut();

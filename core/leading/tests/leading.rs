@@ -11,7 +11,7 @@ use bellwether_types::{Epoch, Hash, Name, NodeId, Serial, Term, Time, VersionId}
 use bellwether_wire::transfer::{AssignmentId, JobReport, ReportRequest, TransferMessage};
 use bellwether_wire::uplink::{
     Abort, Ask, Downward, Failure, FailureKind, File, Notify, Order, Outcome, Outcomes, Ping,
-    Upward, Variant, Welcome,
+    Progress, Upward, Variant, Welcome,
 };
 
 fn node(byte: u8) -> NodeId {
@@ -201,6 +201,14 @@ fn offers(outputs: &[Output]) -> Vec<(AssignmentId, BTreeSet<NodeId>)> {
     outputs.iter().filter_map(offer).collect()
 }
 
+fn progress(outputs: Vec<Output>) -> Vec<Progress> {
+    let progress = outputs.into_iter().filter_map(|output| match output {
+        Output::Tell(Upward::Progress(progress)) => Some(progress),
+        _ => None,
+    });
+    progress.collect()
+}
+
 /// What the control server was told became of whom.
 fn told(outputs: &[Output]) -> BTreeMap<NodeId, Outcome> {
     let outcomes = |output: &Output| match output {
@@ -331,21 +339,57 @@ fn progress_is_told_now_and_then() {
     for bytes in 0..100 {
         leader.give(Input::Fetching(file(11).id, bytes * 100));
     }
-    let progress = |outputs: Vec<Output>| {
-        let progress = outputs.into_iter().filter_map(|output| match output {
-            Output::Tell(Upward::Progress(progress)) => Some(progress),
-            _ => None,
-        });
-        progress.collect::<Vec<_>>()
-    };
     let told = progress(leader.pass(Duration::from_secs(1)));
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].bytes, told[0].fetched), (11_000, 9_900));
+    assert_eq!((told[0].received, told[0].needed), (9_900, 22_000));
     leader.fetched(11);
     leader.brought(11, &[2]);
     leader.stages(2);
     let told = progress(leader.pass(Duration::from_secs(1))).pop().unwrap();
     assert_eq!((told.complete, told.staged, told.received), (2, 1, 22_000));
+}
+
+/// Who needs less is not taken for slow, and nobody is named while all are equally far.
+#[test]
+fn progress_names_those_who_are_waited_for_while_others_are_further() {
+    let mut leader = Leader::new();
+    let variants = vec![variant(1, &[1, 2, 3]), variant(0, &[4])];
+    leader.say(Downward::Notify(notify(variants)));
+    let told = progress(leader.pass(Duration::from_secs(1)));
+    assert_eq!(told.last().unwrap().slowest, []);
+    leader.fetched(11);
+    leader.fetched(10);
+    let mut going = |byte: u8, received: &[(u8, u64)]| {
+        let received = received.iter().map(|(to, bytes)| (node(*to), *bytes));
+        leader.give(Input::Going {
+            id: file(byte).id,
+            rate: 4_000_000,
+            received: received.collect(),
+        });
+    };
+    going(11, &[(2, 10_000), (3, 1_000)]);
+    going(10, &[(4, 9_000)]);
+    let told = progress(leader.pass(Duration::from_secs(1))).pop().unwrap();
+    assert_eq!((told.received, told.needed), (11_000 + 20_000, 43_000));
+    assert_eq!(told.rate, 8_000_000);
+    let named = |told: &Progress| -> Vec<(NodeId, u64, u64)> {
+        let slowest = told.slowest.iter();
+        slowest
+            .map(|one| (one.node, one.received, one.needed))
+            .collect()
+    };
+    let slowest = [(3, 1_000, 11_000), (4, 9_000, 10_000), (2, 10_000, 11_000)];
+    let slowest = slowest.map(|(one, received, needed)| (node(one), received, needed));
+    assert_eq!(named(&told), slowest);
+    // Node 1 leads, has all, and has not staged it yet; node 3 has.
+    leader.brought(11, &[2, 3]);
+    leader.brought(10, &[4]);
+    leader.stages(3);
+    let told = progress(leader.pass(Duration::from_secs(1))).pop().unwrap();
+    assert_eq!((told.complete, told.rate), (4, 0));
+    let waiting = named(&told).into_iter().map(|(one, ..)| one);
+    assert_eq!(waiting.collect::<Vec<_>>(), [1, 2, 4].map(node));
 }
 
 /// Nodes on another base turn up: what is under way goes on.

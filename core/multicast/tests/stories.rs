@@ -399,6 +399,45 @@ fn a_hundred_thousand_lost_frames_are_told_in_many_messages() {
     assert!(outcome.resent > 100_000, "{}", outcome.resent);
 }
 
+/// What operators are told of those who are waited for: one that loses much lags, one that is not there lacks all.
+#[test]
+fn a_sender_knows_how_far_everybody_is_while_it_sends() {
+    let network = Network::default();
+    // Whoever gets on badly stays in the session.
+    let settings = Settings {
+        slow: Slow::Wait,
+        rate: Rate::Adaptive {
+            floor: 1_000_000,
+            ceiling: network.rate,
+        },
+        ..Settings::default()
+    };
+    let (mut world, content) = segment(4, 32 * MIB, network, settings);
+    world.nodes[2].loss = Some(400_000);
+    world.crash(4);
+    let job = world.job(&content, Way::Group);
+    world.send(job);
+    world.run_for(3 * SECOND);
+    let all = content.geometry.symbols_in_all();
+    let lacking = |world: &World, number: usize| {
+        let mut senders = world.nodes[0].station.as_ref().unwrap().senders();
+        let (_, sender) = senders.next().unwrap();
+        let id = world.nodes[number].id;
+        let mut progress = sender.progress();
+        progress.find(|(node, ..)| *node == id).unwrap().2
+    };
+    let [well, badly, gone] = [1, 2, 4].map(|number| lacking(&world, number));
+    assert_eq!(gone, all);
+    assert!(
+        badly < all && well * 5 < badly * 4,
+        "{well}, {badly} of {all}"
+    );
+    assert!(
+        all / 4 < well && well < all * 3 / 4,
+        "what was not sent yet is lacking: {well} of {all}"
+    );
+}
+
 /// MCTP-25: nobody hears multicast, known or not.
 #[test]
 fn a_segment_without_multicast_makes_a_chain_and_no_star() {

@@ -99,7 +99,9 @@ fn upward() -> Vec<(&'static str, Upward)> {
                 slowest: vec![NodeProgress {
                     node: node(0xbb),
                     received: 200,
+                    needed: 1_000,
                 }],
+                needed: 8_000,
             }),
         ),
         (

@@ -77,7 +77,7 @@ pub struct ReceiverStatus {
     pub fate: Option<String>,
     /// Does it have all of it, proved and durable?
     pub complete: bool,
-    /// Pieces that it lacked when it last said so.
+    /// Pieces that it lacks, as far as that can be told.
     pub lacking: u64,
 }
 
@@ -116,9 +116,8 @@ impl Transfers {
         };
         let tell = move |told| {
             let room = match told {
-                // Nobody counts on a message: what there is no room for is lost, as on a network that takes no more. Nor
-                // on what comes, before it has arrived.
-                Told::Say { .. } | Told::Proved { .. } => ORDERS_SPARE,
+                // Nobody counts on these: what there is no room for is lost, as on a network that takes no more.
+                Told::Say { .. } | Told::Proved { .. } | Told::Going(..) => ORDERS_SPARE,
                 _ => 0,
             };
             if orders.capacity() > room {
@@ -231,6 +230,10 @@ pub(crate) fn told(told: Told, jobs: Option<&Jobs>) -> Option<Input> {
             warn!(assignment = %assignment.0, "will not be received: {why}");
             jobs.iter()
                 .for_each(|jobs| jobs.tell(Event::Lost(assignment, why.clone())));
+        }
+        Told::Going(assignment, going) => {
+            jobs.iter()
+                .for_each(|jobs| jobs.tell(Event::Going(assignment, going.clone())));
         }
         Told::Ended(assignment, outcome) => {
             let complete = outcome.fates.values();

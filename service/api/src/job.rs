@@ -130,10 +130,16 @@ pub struct JobProgress {
     pub bytes: u64,
     /// Proved bytes that the leader holds.
     pub fetched: u64,
-    /// Proved bytes that all members together hold; of `bytes` for each of them.
+    /// Bytes that all members together hold, of `needed`.
     pub received: u64,
-    /// Bits in a second that the leader sends.
+    /// Bytes that are for the members, all together.
+    pub needed: u64,
+    /// Bytes that the members took in a second of late, all together.
     pub rate: u64,
+    /// Bits in a second that the leader sends.
+    pub wire_rate: u64,
+    /// Milliseconds until all members have it at the present pace; nothing if it stands.
+    pub left_ms: Option<u64>,
     /// Members that it is for.
     pub nodes: u32,
     /// Members that hold all of it.
@@ -142,9 +148,23 @@ pub struct JobProgress {
     pub staged: u32,
     /// Members that failed, or were given up.
     pub failed: u32,
-    /// The slowest members, the very slowest first.
-    #[schema(value_type = Vec<String>)]
-    pub slowest: Vec<NodeId>,
+    /// Members that are waited for while others are further, the very slowest first; at most 16.
+    pub slowest: Vec<JobNode>,
+}
+
+/// How far a job is on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobNode {
+    /// The node.
+    #[schema(value_type = String)]
+    pub node: NodeId,
+    /// What it calls itself.
+    #[schema(value_type = String)]
+    pub name: Name,
+    /// Bytes that it holds, of `needed`.
+    pub received: u64,
+    /// Bytes that are for it.
+    pub needed: u64,
 }
 
 /// A node that is not where a job wants it.

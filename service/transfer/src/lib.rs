@@ -22,7 +22,8 @@ mod spool;
 pub use group::{GroupSettings, TransferError};
 pub use inflow::{Inflow, InflowError};
 pub use member::{
-    Member, MemberSettings, Offer, OfferError, Order, Roster, Told, Transfer, Whereabouts, coming,
+    Going, Member, MemberSettings, Offer, OfferError, Order, Roster, Told, Transfer, Whereabouts,
+    coming,
 };
 pub use receive::{Received, Receiving, receive};
 pub use send::{Delivery, Report, SendSettings, Sending, send};

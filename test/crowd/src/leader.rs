@@ -163,6 +163,7 @@ impl Leader {
             staged: 0,
             failed: 0,
             slowest: Vec::new(),
+            needed: (self.members.len() as u64) << 30,
         }
     }
 

@@ -175,10 +175,7 @@ impl Receiver {
         let (mut lacking, mut is_whole) = (0, false);
         if let Some(store) = &self.store {
             let mut block = 0;
-            while let Some(next) = store
-                .next_lacking(block)
-                .filter(|next| *next < session.front)
-            {
+            while let Some(next) = store.next_lacking(block) {
                 lacking += u64::from(store.lacking(next));
                 block = next + 1;
             }

@@ -62,7 +62,7 @@ impl Sender {
         if let Some(participant) = self.participants.get_mut(from) {
             participant.asked += asked;
             if participant.asked > most + self.work.sequence() {
-                let lacking = participant.lacking();
+                let lacking = participant.lacking().unwrap_or(0);
                 participant.stand(Standing::Over(Fate::Stuck { lacking }));
             }
         }

@@ -171,14 +171,17 @@ impl Sender {
         self.work.counts.bytes
     }
 
-    /// How far each participant is, as far as it said: what became of it, and the symbols that it lacks.
+    /// How far each participant is: what became of it, and the symbols that it lacks, as far as that can be told; all until
+    /// it says something.
     pub fn progress(&self) -> impl Iterator<Item = (NodeId, Option<&Fate>, u64)> {
-        self.participants.all().map(|(node, participant)| {
+        let all = self.job.geometry.symbols_in_all();
+        self.participants.all().map(move |(node, participant)| {
             let fate = match participant.standing() {
                 Standing::Over(fate) => Some(fate),
                 _ => None,
             };
-            (node, fate, participant.lacking())
+            let lacking = participant.lacking_at(self.work.sequence());
+            (node, fate, lacking.unwrap_or(all))
         })
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Participant {
     /// Has anything been heard of it?
     heard: bool,
     /// Symbols that it lacks, as it last said, and the fewest that it ever said.
-    lacking: u64,
+    lacking: Option<u64>,
     lacking_min: Option<u64>,
     /// The round it answered last.
     round: u32,
@@ -191,8 +191,21 @@ impl Participant {
         self.tries = 0;
     }
 
-    pub(super) const fn lacking(&self) -> u64 {
+    pub(super) const fn lacking(&self) -> Option<u64> {
         self.lacking
+    }
+
+    /// Symbols that it lacks once all frames before `sequence` were sent, if it said anything. Who takes part and says
+    /// nothing misses no more than before.
+    pub(super) fn lacking_at(&self, sequence: u64) -> Option<u64> {
+        let lacking = self.lacking?;
+        let (seen, received) = self.latest;
+        if self.standing != Standing::Taking || received == 0 {
+            return Some(lacking);
+        }
+        let since = sequence.saturating_sub(seen);
+        let lost = u128::from(since) * u128::from(self.loss) / 1_000_000;
+        Some(lacking.saturating_sub(since - lost as u64))
     }
 
     pub(super) const fn has_answered(&self, round: u32) -> bool {
@@ -206,7 +219,7 @@ impl Participant {
         self.silent_for = Duration::ZERO;
         let new_round = status.round > self.round;
         self.round = self.round.max(status.round);
-        self.lacking = status.lacking;
+        self.lacking = Some(status.lacking);
         let progress = match (&self.standing, &status.stage) {
             (_, Stage::Complete) => {
                 self.stand(Standing::Over(Fate::Complete));
@@ -299,7 +312,7 @@ impl Participant {
         if self.tries >= most && !matches!(self.standing, Standing::Over(_)) {
             self.standing = Standing::Over(if self.heard {
                 Fate::Stuck {
-                    lacking: self.lacking,
+                    lacking: self.lacking.unwrap_or(0),
                 }
             } else {
                 Fate::Silent

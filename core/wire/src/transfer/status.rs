@@ -21,7 +21,7 @@ pub struct Status {
     /// How far it is.
     #[n(4)]
     pub stage: Stage,
-    /// Symbols that it lacks in all, as far as they were sent.
+    /// Symbols that it lacks in all, whether they were sent yet or not.
     #[n(5)]
     pub lacking: u64,
     /// What it lacks, or a part of it: a long list is split, and each part stands for itself (MCTP-24).

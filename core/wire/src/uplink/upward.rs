@@ -61,7 +61,7 @@ pub struct Progress {
     /// Proved bytes that the leader holds.
     #[n(2)]
     pub fetched: u64,
-    /// Proved bytes that all members together hold; of `bytes` for each of them.
+    /// Bytes that the members together hold, of those that are for them.
     #[n(3)]
     pub received: u64,
     /// Bits in a second that the leader sends.
@@ -79,9 +79,13 @@ pub struct Progress {
     /// Members that failed or were given up.
     #[n(8)]
     pub failed: u32,
-    /// The slowest members, the very slowest first; at most [`Self::SLOWEST_MAX`].
+    /// Members that are waited for while others are further, the very slowest first; at most [`Self::SLOWEST_MAX`].
     #[n(9)]
     pub slowest: Vec<NodeProgress>,
+    /// Bytes that are for the members, all together: not every one needs all files.
+    #[n(10)]
+    #[cbor(default)]
+    pub needed: u64,
 }
 
 /// How far one member is.
@@ -90,9 +94,13 @@ pub struct NodeProgress {
     /// The member.
     #[n(0)]
     pub node: NodeId,
-    /// Proved bytes that it holds.
+    /// Bytes that it holds of those that are for it.
     #[n(1)]
     pub received: u64,
+    /// Bytes that are for it.
+    #[n(2)]
+    #[cbor(default)]
+    pub needed: u64,
 }
 
 /// When a ping came and was answered.

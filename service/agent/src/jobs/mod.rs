@@ -20,7 +20,7 @@ use bellwether_multicast::reports::{Answer, Event as Reporting, Reporter};
 use bellwether_multicast::sender::To;
 use bellwether_net::{Alarm, now};
 use bellwether_segment::Numbers;
-use bellwether_transfer::{self as transfer, Member, Offer, Whereabouts};
+use bellwether_transfer::{self as transfer, Going, Member, Offer, Whereabouts};
 use bellwether_types::{Epoch, Incarnation, Name, NodeId, Time};
 use bellwether_wire::SigningKey;
 use bellwether_wire::control::Holding;
@@ -86,6 +86,8 @@ pub(crate) enum Event {
     Arrived(AssignmentId),
     /// An assignment will not come; why.
     Lost(AssignmentId, String),
+    /// How what this node offered gets on.
+    Going(AssignmentId, Going),
     /// What this node offered is over.
     Ended(AssignmentId, BTreeMap<NodeId, Fate>),
     /// Who belongs to the segment, or what changed in it.
@@ -311,6 +313,9 @@ impl<W: Fn(Wish)> Work<W> {
                 if self.fetches.contains_key(&id) {
                     self.fetched(now, id, Err(Failure::new(FailureKind::Machine, why)));
                 }
+            }
+            Event::Going(id, Going { rate, received }) => {
+                self.lead(now, leading::Input::Going { id, rate, received });
             }
             Event::Ended(id, fates) => self.lead(now, leading::Input::Ended(id, fates)),
             Event::Segment(report) => self.link.say(Upward::Segment(report)),

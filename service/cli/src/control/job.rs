@@ -2,11 +2,12 @@ use std::fmt;
 
 use bellwether_api::routes::{AbortJob, CommitJob, ListJobs, ShowJob};
 use bellwether_api::{JobInfo, JobLine, JobsPage, NoQuery, Page, Since};
-use bellwether_types::{ByteSize, Name};
+use bellwether_types::Name;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::access::{Access, Remote};
+use super::access::Access;
+use super::follow::{follow, line, segment};
 use super::moment::moment;
 use super::shown::{Listing, Row};
 use crate::exit::Exit;
@@ -57,9 +58,6 @@ pub(super) struct Shown {
     pub(super) job: JobInfo,
 }
 
-/// How long the server may keep a watcher waiting.
-const WAIT: &str = "30s";
-
 impl JobCommand {
     pub(crate) fn run(self, output: &Output) -> Result<Exit, Failure> {
         let shown = match self {
@@ -100,85 +98,14 @@ impl JobList {
     }
 }
 
-/// Waits until a job is over, and tells how it gets on.
-fn follow(remote: &Remote, name: &Name, output: &Output) -> Result<JobInfo, Failure> {
-    let mut since = Since::default();
-    let mut told = String::new();
-    loop {
-        let job = remote.call::<ShowJob>(name, &since, &())?;
-        let line = progress(&job);
-        if line != told {
-            output.say(&line);
-            told = line;
-        }
-        if job.over {
-            return Ok(job);
-        }
-        since = Since {
-            revision: Some(job.revision),
-            wait: Some(WAIT.to_owned()),
-        };
-    }
-}
-
-/// Waits until jobs are over; what the caller is told if not all of them ended well.
-pub(super) fn see_through(
-    remote: &Remote,
-    jobs: &mut [JobInfo],
-    output: &Output,
-) -> Result<Exit, Failure> {
-    let mut exit = Exit::Done;
-    for job in jobs {
-        *job = follow(remote, &job.line.name, output)?;
-        exit = match exit_of(job) {
-            Exit::Done => exit,
-            other => other,
-        };
-    }
-    Ok(exit)
-}
-
 /// What the caller is told by the exit code of how a job ended.
-fn exit_of(job: &JobInfo) -> Exit {
+pub(super) fn exit_of(job: &JobInfo) -> Exit {
     match job.line.status.as_str() {
         "completed" => Exit::Done,
         "completed with missing nodes" => Exit::PartlyDone,
         "rolled back" => Exit::RolledBack,
         "cancelled" | "aborted" => Exit::Conflict,
         _ => Exit::Failed,
-    }
-}
-
-/// How far it is, in a line.
-fn progress(job: &JobInfo) -> String {
-    let JobLine {
-        name, site, nodes, ..
-    } = &job.line;
-    let mut line = format!("{name} {site}: {}", job.phase);
-    if job.over {
-        line = format!("{name} {site}: {}", job.line.status);
-    }
-    if *nodes > 0 {
-        line = format!(
-            "{line}, {} staged, {} live of {nodes}",
-            job.staged, job.live
-        );
-    }
-    let (received, bytes) = job.segments.iter().fold((0, 0), |(received, bytes), one| {
-        let whole = one.bytes.saturating_mul(one.nodes.into());
-        (received + one.received.min(whole), bytes + whole)
-    });
-    if bytes > 0 && !job.over {
-        let rate: u64 = job.segments.iter().map(|one| one.rate).sum();
-        let (received, bytes) = (ByteSize(received), ByteSize(bytes));
-        line = format!(
-            "{line}, {received} of {bytes} at {} Mbit/s",
-            rate / 1_000_000
-        );
-    }
-    match &job.why {
-        Some(why) => format!("{line}: {why}"),
-        None => line,
     }
 }
 
@@ -229,7 +156,7 @@ impl Report for Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let job = &self.job;
-        writeln!(f, "{}", progress(job))?;
+        writeln!(f, "{}", line(job))?;
         let short = |version: Option<_>| {
             let short = version.map(|version: bellwether_types::VersionId| version.short());
             short.unwrap_or_else(|| "nothing".to_owned())
@@ -237,12 +164,7 @@ impl fmt::Display for Shown {
         let (from, to) = (short(job.previous), short(job.line.target));
         write!(f, "  {from} -> {to} on {}", job.line.group)?;
         for one in &job.segments {
-            let (staged, of) = (one.staged, one.nodes);
-            write!(
-                f,
-                "\n  segment {}: {staged} of {of} staged, {} failed",
-                one.segment, one.failed
-            )?;
+            write!(f, "\n  {}", segment(one))?;
         }
         for fault in &job.faults {
             write!(f, "\n  node {}: {}", fault.node, fault.reason)?;

@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod context;
 mod events;
+mod follow;
 mod group;
 mod job;
 mod login;

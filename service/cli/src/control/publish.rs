@@ -9,7 +9,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::access::{Access, Remote};
-use super::job::{lines, see_through};
+use super::follow::see_through;
+use super::job::lines;
 use super::staging::{Sent, Staging};
 use crate::content::TreeArgs;
 use crate::exit::Exit;

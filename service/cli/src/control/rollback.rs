@@ -8,7 +8,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::access::{Access, Remote};
-use super::job::{lines, see_through};
+use super::follow::see_through;
+use super::job::lines;
 use super::shown::all;
 use crate::exit::Exit;
 use crate::failure::Failure;

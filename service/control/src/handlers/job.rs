@@ -2,20 +2,22 @@ use std::time::Duration;
 
 use bellwether_api::routes::{AbortJob, CommitJob, CreateJob, ListJobs, ShowJob};
 use bellwether_api::{
-    Code, JobFault, JobInfo, JobKind, JobLine, JobProgress, JobWanted, List, Problem,
+    Code, JobFault, JobInfo, JobKind, JobLine, JobNode, JobProgress, JobWanted, List, Problem,
 };
 use bellwether_scheduling::{Ending, Kind, Phase, Step};
 use bellwether_store::{self as store, Actor, Command, KeptJob, NewJob};
 use bellwether_types::{Name, NodeId, SitePart, VersionId};
-use bellwether_wire::uplink::{Outcome, Progress};
+use bellwether_wire::uplink::Outcome;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::event::span;
 use super::page;
+use crate::clock::moment;
 use crate::door::Call;
-use crate::jobs::rules;
+use crate::jobs::{Reach, Sight, rules};
 use crate::problem;
 use crate::server::Server;
+use crate::uplink::Fleet;
 
 /// Who waits is answered so much later than something changed: by then more has.
 const GATHERED: Duration = Duration::from_millis(100);
@@ -149,7 +151,13 @@ async fn again(server: &Server, name: &Name) -> Result<JobInfo, Problem> {
 }
 
 fn info(server: &Server, job: &KeptJob) -> JobInfo {
-    let (outcomes, progress, seen) = server.board.seen(&job.state.job.name);
+    let Sight {
+        outcomes,
+        segments,
+        revision,
+    } = server.board.seen(&job.state.job.name, moment());
+    let fleet = server.hub.fleet();
+    let segments = segments.into_iter();
     let state = &job.state;
     let done = |ending: &&Ending| **ending == Ending::Done;
     let staged = outcomes
@@ -182,10 +190,12 @@ fn info(server: &Server, job: &KeptJob) -> JobInfo {
         why: state.why.as_ref().map(|why| why.reason.clone()),
         staged: staged.count() as u64,
         live: live as u64,
-        segments: progress.into_iter().map(segment).collect(),
+        segments: segments
+            .map(|(name, reach)| segment(name, reach, &fleet))
+            .collect(),
         faults: reported.chain(ended).take(FAULTS_MAX).collect(),
         // Below 2^53 for as long as there are fewer than 2^33 entries: JSON has no larger ones.
-        revision: (job.changed << 20) + (seen & 0xf_ffff),
+        revision: (job.changed << 20) + (revision & 0xf_ffff),
         line: JobLine {
             name: state.job.name.clone(),
             kind: word(state.job.kind),
@@ -208,18 +218,36 @@ fn fault(node: &NodeId, reason: &str) -> JobFault {
     }
 }
 
-fn segment((segment, progress): (Name, Progress)) -> JobProgress {
+fn segment(segment: Name, reach: Reach, fleet: &Fleet) -> JobProgress {
+    let Reach {
+        progress,
+        rate,
+        left_ms,
+    } = reach;
+    // Who was removed since is not waited for.
+    let slowest = progress.slowest.into_iter().filter_map(|slow| {
+        let name = fleet.nodes.get(&slow.node)?.name.clone();
+        Some(JobNode {
+            node: slow.node,
+            name,
+            received: slow.received,
+            needed: slow.needed,
+        })
+    });
     JobProgress {
         segment,
         bytes: progress.bytes,
         fetched: progress.fetched,
         received: progress.received,
-        rate: progress.rate,
+        needed: progress.needed,
+        rate,
+        wire_rate: progress.rate,
+        left_ms,
         nodes: progress.nodes,
         complete: progress.complete,
         staged: progress.staged,
         failed: progress.failed,
-        slowest: progress.slowest.iter().map(|slow| slow.node).collect(),
+        slowest: slowest.collect(),
     }
 }
 

@@ -7,6 +7,8 @@ use bellwether_types::{Name, NodeId, SitePart, VersionId};
 use bellwether_wire::uplink::{NodeOutcome, Outcome, Progress, Receipt, Upward};
 use tokio::sync::{Notify, watch};
 
+use super::pace::{Pace, left_ms};
+
 /// What nodes reported and were told, since the server began.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -36,8 +38,16 @@ struct Seen {
     reported: BTreeMap<NodeId, Reported>,
     notified: BTreeMap<NodeId, Moment>,
     ordered: BTreeMap<NodeId, Moment>,
-    progress: Progresses,
+    going: BTreeMap<Name, Going>,
     revision: u64,
+}
+
+/// How a job gets on in a segment.
+#[derive(Debug)]
+struct Going {
+    progress: Progress,
+    fetched: Pace,
+    received: Pace,
 }
 
 /// A node made this live while it said of itself that it serves `before`.
@@ -52,8 +62,27 @@ struct Made {
 /// Nodes that are read at once.
 const NODES_AT_ONCE: u32 = 1_000;
 
-/// How far a job is, by segment.
-pub(crate) type Progresses = BTreeMap<Name, Progress>;
+/// What was seen of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    /// What its nodes said last.
+    pub(crate) outcomes: BTreeMap<NodeId, Outcome>,
+    /// How far it is, by segment.
+    pub(crate) segments: BTreeMap<Name, Reach>,
+    /// Changes with both.
+    pub(crate) revision: u64,
+}
+
+/// How far a job is in a segment.
+#[derive(Debug)]
+pub(crate) struct Reach {
+    /// As its leader said last.
+    pub(crate) progress: Progress,
+    /// Bytes that members took in a second of late, all together.
+    pub(crate) rate: u64,
+    /// How long it takes at the present pace until all have it, in milliseconds; `None` if it stands.
+    pub(crate) left_ms: Option<u64>,
+}
 
 /// Of nodes of the segment that speaks: what each says of itself that it serves; `None` of others.
 pub(crate) type Holds<'h> = &'h dyn Fn(NodeId, &SitePart) -> Option<Option<VersionId>>;
@@ -97,7 +126,7 @@ impl Board {
                 None => return,
                 Some(seen) => {
                     seen.revision += 1;
-                    seen.progress.insert(segment.clone(), progress);
+                    seen.get_on(segment, progress, at);
                     false
                 }
             },
@@ -138,7 +167,7 @@ impl Board {
             reported: BTreeMap::new(),
             notified: BTreeMap::new(),
             ordered: BTreeMap::new(),
-            progress: BTreeMap::new(),
+            going: BTreeMap::new(),
             revision: 0,
         });
     }
@@ -210,15 +239,21 @@ impl Board {
         }
     }
 
-    /// What was reported of a job's nodes, how far its segments are, and a number that changes with both.
-    pub(crate) fn seen(&self, job: &Name) -> (BTreeMap<NodeId, Outcome>, Progresses, u64) {
+    /// What was seen of a job; nothing of one that is over.
+    pub(crate) fn seen(&self, job: &Name, now: Moment) -> Sight {
         let inner = self.lock();
         let Some(seen) = inner.jobs.get(job) else {
-            return Default::default();
+            return Sight::default();
         };
         let reported = seen.reported.iter();
         let outcomes = reported.map(|(node, reported)| (*node, reported.outcome.clone()));
-        (outcomes.collect(), seen.progress.clone(), seen.revision)
+        let going = seen.going.iter();
+        let segments = going.map(|(segment, going)| (segment.clone(), going.reach(now)));
+        Sight {
+            outcomes: outcomes.collect(),
+            segments: segments.collect(),
+            revision: seen.revision,
+        }
     }
 
     /// Whoever waits for something to be reported, or for a job's step.
@@ -228,6 +263,44 @@ impl Board {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn get_on(&mut self, segment: &Name, progress: Progress, at: Moment) {
+        let (mut fetched, mut received) = match self.going.remove(segment) {
+            Some(going) => (going.fetched, going.received),
+            None => (Pace::default(), Pace::default()),
+        };
+        fetched.note(at, progress.fetched);
+        received.note(at, progress.received);
+        let going = Going {
+            progress,
+            fetched,
+            received,
+        };
+        self.going.insert(segment.clone(), going);
+    }
+}
+
+impl Going {
+    /// The leader fetches while members take: whichever takes longer.
+    fn reach(&self, now: Moment) -> Reach {
+        let Self {
+            progress,
+            fetched,
+            received,
+        } = self;
+        let rate = received.rate(now);
+        let until_fetched = left_ms(progress.fetched, progress.bytes, fetched.rate(now));
+        let until_received = left_ms(progress.received, progress.needed, rate);
+        Reach {
+            progress: progress.clone(),
+            rate,
+            left_ms: until_fetched
+                .zip(until_received)
+                .map(|(one, other)| one.max(other)),
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use bellwether_api::Code;
 use bellwether_types::{NodeId, VersionId};
+use bellwether_wire::uplink::{Downward, NodeProgress, Progress, Upward};
 use serde_json::{Value, json};
 
 use super::fuse;
 use super::herd::Herd;
 use super::kit::{Bench, bench};
+use super::leader::{Leader, record};
 
 /// A control server with a site, a group of all nodes, and nodes that do as they are told.
 struct Farm {
@@ -155,6 +157,67 @@ async fn a_job_ends_the_same_wherever_the_server_is_killed() {
             return;
         }
     }
+}
+
+/// How far a job is comes from leaders, and names nodes as they name themselves.
+#[tokio::test]
+async fn a_job_tells_how_far_it_is_and_who_is_waited_for() {
+    let bench = bench().await;
+    let site = format!(r#"{{"name":"shop","policy":{STRICT}}}"#);
+    bench.admin("POST /v1/sites", &site).await;
+    let group = r#"{"name":"shops","site":"shop"}"#;
+    bench.admin("POST /v1/groups", group).await;
+    let enrolled = bench.enrol(1..=2).await;
+    let mut leader = Leader::open(&bench, enrolled[0], 1).await;
+    let records = enrolled.iter().map(|node| record(node.id));
+    leader.tell_all(records).await;
+    let wanted = json!({
+        "kind": "publish", "site": "shop", "group": "shops", "target": bench.keep_version("one"),
+    });
+    let made = bench.admin("POST /v1/jobs", &wanted.to_string()).await;
+    let name = made.body["name"].as_str().unwrap().to_owned();
+    leader
+        .until(|message| matches!(message, Downward::Notify(_)))
+        .await;
+    let progress = Progress {
+        job: name.parse().unwrap(),
+        bytes: 1_000,
+        fetched: 1_000,
+        received: 1_200,
+        rate: 50_000_000,
+        nodes: 2,
+        complete: 1,
+        staged: 0,
+        failed: 0,
+        slowest: vec![NodeProgress {
+            node: enrolled[1].id,
+            received: 200,
+            needed: 1_000,
+        }],
+        needed: 2_000,
+    };
+    leader.say(&Upward::Progress(progress)).await;
+    let line = format!("GET /v1/jobs/{name}");
+    let segment = loop {
+        let job = bench.admin(&line, "").await.body;
+        match &job["segments"][0] {
+            Value::Null => tokio::task::yield_now().await,
+            segment => break segment.clone(),
+        }
+    };
+    let nodes = bench.admin("GET /v1/nodes", "").await.body;
+    let nodes = nodes["items"].as_array().unwrap();
+    let slow = nodes
+        .iter()
+        .find(|node| node["id"] == json!(enrolled[1].id));
+    let slow = json!({
+        "node": enrolled[1].id, "name": slow.unwrap()["name"], "received": 200, "needed": 1_000,
+    });
+    assert_eq!(segment["slowest"], json!([slow]));
+    let amounts = ["received", "needed", "wire_rate", "rate", "left_ms"];
+    let amounts = amounts.map(|amount| &segment[amount]);
+    // After one word nothing is known of the pace.
+    assert_eq!(json!(amounts), json!([1_200, 2_000, 50_000_000, 0, null]));
 }
 
 /// SCHED-05, JOB-18: of two publishes of one site the second waits for the first.

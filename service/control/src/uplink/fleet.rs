@@ -19,6 +19,8 @@ pub(crate) struct Fleet {
 /// What jobs need to know of a node.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
+    /// What it calls itself.
+    pub(crate) name: Name,
     pub(crate) segment: Name,
     labels: Labels,
     key: PublicKey,
@@ -40,6 +42,7 @@ impl Fleet {
             after = last.id.to_string();
             fleet.nodes.extend(nodes.into_iter().map(|node| {
                 let known = Known {
+                    name: node.name,
                     segment: node.segment,
                     labels: node.labels,
                     key: PublicKey::from_bytes(node.key),

@@ -20,7 +20,7 @@ use bellwether_wire::control::KeyRing;
 use bellwether_wire::frame::{FRAME_OVERHEAD, SessionId};
 use bellwether_wire::transfer::{Announcement, AssignmentId, TransferMessage};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::carrier::{Carrier, Event};
 use crate::group::{OVERHEAD_IPV4, OVERHEAD_IPV6, TransferError, random_bytes};
@@ -130,10 +130,21 @@ pub enum Told {
     },
     /// An assignment will not come; why.
     Failed(AssignmentId, String),
+    /// How what this node offered gets on; said again and again while it does.
+    Going(AssignmentId, Going),
     /// What this node offered is over.
     Ended(AssignmentId, Outcome),
     /// For whoever looks after the network.
     Note(String),
+}
+
+/// How an assignment gets on its way to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Going {
+    /// Bits in a second that are sent.
+    pub rate: u64,
+    /// Bytes that each receiver has, as far as it said; all of them only once they are proved there.
+    pub received: BTreeMap<NodeId, u64>,
 }
 
 /// The file of an assignment that is coming to the assignments in `folder`, until it has arrived or failed.
@@ -205,6 +216,8 @@ impl Member {
 const TEND_EVERY: Duration = Duration::from_secs(2);
 /// Another with each start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// From one word of how offers get on to the next.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 /// Assignments that are known from the start.
 const KNOWN_MAX: usize = 32;
 
@@ -325,6 +338,8 @@ impl<T: FnMut(Told)> Transfers<T> {
 
     async fn run(&mut self, mut ordered: mpsc::UnboundedReceiver<Order>) {
         let mut tending = tokio::time::interval(TEND_EVERY);
+        let mut telling = tokio::time::interval(TELL_EVERY);
+        telling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = ordered.recv() => match order {
@@ -339,6 +354,7 @@ impl<T: FnMut(Told)> Transfers<T> {
                     }
                 },
                 _ = tending.tick() => self.tend(),
+                _ = telling.tick(), if !self.offers.is_empty() => self.tell_how_they_get_on(),
             }
         }
     }

@@ -17,7 +17,7 @@ use bellwether_wire::transfer::{Announcement, Ask, AssignmentId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Order, Roster, Told, Transfers};
+use super::{Going, Order, Roster, Told, Transfers};
 use crate::content::Proof;
 use crate::send::SYMBOL_LEN_MAX;
 
@@ -380,6 +380,19 @@ impl<T: FnMut(Told)> Transfers<T> {
         }
     }
 
+    /// Says of each offer how far its receivers are.
+    pub(super) fn tell_how_they_get_on(&mut self) {
+        let senders = self.carrier.station().senders();
+        let going: Vec<(AssignmentId, Going)> = senders
+            .filter(|(_, sender)| sender.served().is_none())
+            .filter(|(_, sender)| self.offers.contains_key(&sender.job().assignment))
+            .map(|(_, sender)| (sender.job().assignment, going(sender)))
+            .collect();
+        for (assignment, going) in going {
+            (self.tell)(Told::Going(assignment, going));
+        }
+    }
+
     /// Who has it, of those whom an offer is for.
     pub(super) fn fates(&self, assignment: AssignmentId) -> Vec<(NodeId, Option<Fate>, u64)> {
         let senders = self.carrier.station().senders();
@@ -397,6 +410,27 @@ impl<T: FnMut(Told)> Transfers<T> {
         fates
             .map(|(node, fate)| (*node, Some(fate.clone()), 0))
             .collect()
+    }
+}
+
+fn going(sender: &sender::Sender) -> Going {
+    let geometry = &sender.job().geometry;
+    let bytes = geometry.head_len() + geometry.data_len();
+    let received = sender.progress().map(|(node, fate, lacking)| {
+        let lacking = lacking.saturating_mul(geometry.symbol_len().into());
+        let received = match fate {
+            Some(Fate::Complete) => bytes,
+            _ => bytes.saturating_sub(lacking.max(1)),
+        };
+        (node, received)
+    });
+    Going {
+        rate: if sender.is_sending() {
+            sender.rate()
+        } else {
+            0
+        },
+        received: received.collect(),
     }
 }
 

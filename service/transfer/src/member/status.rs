@@ -23,7 +23,7 @@ pub struct Transfer {
     pub failure: Option<String>,
     /// Does this node bring it to others at present?
     pub is_sent: bool,
-    /// Those to whom this node brings it, or brought it: what became of each, and the symbols it lacked at last.
+    /// Those to whom this node brings it, or brought it: what became of each, and the symbols it lacks.
     pub receivers: Vec<(NodeId, Option<Fate>, u64)>,
     /// How that ended.
     pub outcome: Option<Outcome>,
