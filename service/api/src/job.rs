@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::fmt;
 
 use bellwether_fleet::Policy;
 use bellwether_types::{Name, NodeId, VersionId};
@@ -61,6 +62,85 @@ pub enum JobKind {
     PublishHot,
 }
 
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobStatus {
+    /// It waits for its time.
+    Idle,
+    /// It waits for another job on the same site and nodes.
+    ConflictQueued,
+    /// It runs.
+    Running,
+    /// It waits for its quorum.
+    Deferred,
+    /// All nodes have it.
+    Completed,
+    /// Some nodes have it, and the others are behind.
+    #[serde(rename = "completed with missing nodes")]
+    CompletedMissing,
+    /// Nothing changed, because something failed.
+    Failed,
+    /// It was not begun, or its quorum was missing.
+    Cancelled,
+    /// It was called off while it ran.
+    Aborted,
+    /// It was undone.
+    #[serde(rename = "rolled back")]
+    RolledBack,
+}
+
+/// What a job is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobPhase {
+    /// It waits: for its time, its quorum, or another job.
+    Waiting,
+    /// What its nodes need is found out and made.
+    Planning,
+    /// Nodes get it and stage it.
+    Distributing,
+    /// It becomes live.
+    Committing,
+    /// It is taken back.
+    RollingBack,
+    /// What nodes staged is dropped.
+    Dropping,
+    /// It is over.
+    Over,
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::ConflictQueued => "conflict-queued",
+            Self::Running => "running",
+            Self::Deferred => "deferred",
+            Self::Completed => "completed",
+            Self::CompletedMissing => "completed with missing nodes",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Aborted => "aborted",
+            Self::RolledBack => "rolled back",
+        })
+    }
+}
+
+impl fmt::Display for JobPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Planning => "planning",
+            Self::Distributing => "distributing",
+            Self::Committing => "committing",
+            Self::RollingBack => "rolling-back",
+            Self::Dropping => "dropping",
+            Self::Over => "over",
+        })
+    }
+}
+
 /// A job in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobLine {
@@ -75,7 +155,7 @@ pub struct JobLine {
     #[schema(value_type = String)]
     pub group: Name,
     /// Where it stands.
-    pub status: String,
+    pub status: JobStatus,
     /// What becomes live; nothing if the content goes.
     #[schema(value_type = Option<String>)]
     pub target: Option<VersionId>,
@@ -97,8 +177,8 @@ pub struct JobInfo {
     pub line: JobLine,
     /// Is it over?
     pub over: bool,
-    /// What it is at: `waiting`, `planning`, `distributing`, `committing`, `rolling-back`, `dropping` or `over`.
-    pub phase: String,
+    /// What it is at.
+    pub phase: JobPhase,
     /// Is it decided: is there no way back but a rollback?
     pub decided: bool,
     /// What was live before.
@@ -259,3 +339,42 @@ pub struct StatusPage {
 }
 
 crate::endpoint::queries!(JobsPage, Since, StatusPage);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_the_words_that_programs_do() {
+        use JobPhase as P;
+        use JobStatus as S;
+        let statuses = [
+            S::Idle,
+            S::ConflictQueued,
+            S::Running,
+            S::Deferred,
+            S::Completed,
+            S::CompletedMissing,
+            S::Failed,
+            S::Cancelled,
+            S::Aborted,
+            S::RolledBack,
+        ];
+        for status in statuses {
+            let word = serde_json::to_value(status).unwrap();
+            assert_eq!(word, status.to_string());
+        }
+        let phases = [
+            P::Waiting,
+            P::Planning,
+            P::Distributing,
+            P::Committing,
+            P::RollingBack,
+            P::Dropping,
+            P::Over,
+        ];
+        for phase in phases {
+            assert_eq!(serde_json::to_value(phase).unwrap(), phase.to_string());
+        }
+    }
+}

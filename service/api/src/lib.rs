@@ -30,8 +30,8 @@ pub use content::{
 pub use endpoint::{Access, Endpoint, Key, Method, NoQuery, Query};
 pub use event::{After, EventInfo, Events};
 pub use job::{
-    JobFault, JobInfo, JobKind, JobLine, JobNode, JobProgress, JobWanted, JobsPage, NodeStatus,
-    Served, Since, StatusPage,
+    JobFault, JobInfo, JobKind, JobLine, JobNode, JobPhase, JobProgress, JobStatus, JobWanted,
+    JobsPage, NodeStatus, Served, Since, StatusPage,
 };
 pub use list::{List, Page};
 pub use node::{NodeInfo, NodeLabels, NodePlace, NodeReport, NodesPage, Presence};

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use bellwether_api::routes::{
     CreateToken, ListEvents, ListJobs, ListNodes, ListSegments, ShowJob, ShowStatus,
 };
-use bellwether_api::{After, JobsPage, NoQuery, NodesPage, Page, Since, StatusPage};
+use bellwether_api::{After, JobPhase, JobsPage, NoQuery, NodesPage, Page, Since, StatusPage};
 use bellwether_client::{Client, Credential};
 use bellwether_types::Name;
 use serde_json::json;
@@ -136,7 +136,7 @@ async fn running_job(admin: &Client) -> Result<Name> {
         let mut since = Since::default();
         loop {
             let job = admin.call::<ShowJob>(&line.name, &since, &()).await?;
-            if job.phase == "distributing" {
+            if job.phase == JobPhase::Distributing {
                 return Ok(line.name);
             }
             if job.over {

@@ -190,8 +190,8 @@ fn turn(job: &JobInfo) -> String {
         name, site, nodes, ..
     } = &job.line;
     let at = match job.over {
-        true => &job.line.status,
-        false => &job.phase,
+        true => job.line.status.to_string(),
+        false => job.phase.to_string(),
     };
     match nodes {
         0 => format!("{name} {site}: {at}"),
@@ -218,6 +218,7 @@ fn drawing() -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bellwether_api::JobStatus;
     use serde_json::json;
 
     /// 2 of 6 nodes have staged 40 MiB; in the second segment one lags, and one is not there.
@@ -304,7 +305,7 @@ mod tests {
         job.segments[1].received += 1 << 20;
         assert_eq!(telling.line(second * 60, &job, true), None);
         job.over = true;
-        job.line.status = serde_json::from_value(json!("completed")).unwrap();
+        job.line.status = JobStatus::Completed;
         job.live = 6;
         let turn = "j-7 shop: completed, 2 staged, 6 live of 6".to_owned();
         assert_eq!(telling.line(second * 60, &job, true), Some(turn));

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use bellwether_api::routes::{AbortJob, CommitJob, ListJobs, ShowJob};
-use bellwether_api::{JobInfo, JobLine, JobsPage, NoQuery, Page, Since};
+use bellwether_api::{JobInfo, JobLine, JobStatus, JobsPage, NoQuery, Page, Since};
 use bellwether_types::Name;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -100,12 +100,16 @@ impl JobList {
 
 /// What the caller is told by the exit code of how a job ended.
 pub(super) fn exit_of(job: &JobInfo) -> Exit {
-    match job.line.status.as_str() {
-        "completed" => Exit::Done,
-        "completed with missing nodes" => Exit::PartlyDone,
-        "rolled back" => Exit::RolledBack,
-        "cancelled" | "aborted" => Exit::Conflict,
-        _ => Exit::Failed,
+    match job.line.status {
+        JobStatus::Completed => Exit::Done,
+        JobStatus::CompletedMissing => Exit::PartlyDone,
+        JobStatus::RolledBack => Exit::RolledBack,
+        JobStatus::Cancelled | JobStatus::Aborted => Exit::Conflict,
+        JobStatus::Idle
+        | JobStatus::ConflictQueued
+        | JobStatus::Running
+        | JobStatus::Deferred
+        | JobStatus::Failed => Exit::Failed,
     }
 }
 
@@ -122,7 +126,7 @@ impl Row for JobLine {
             format!("{:?}", self.kind).to_lowercase(),
             self.site.clone(),
             self.group.to_string(),
-            self.status.clone(),
+            self.status.to_string(),
             self.target
                 .map_or_else(|| "-".to_owned(), |version| version.short()),
             match self.nodes {

@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use bellwether_api::routes::{AbortJob, CommitJob, CreateJob, ListJobs, ShowJob};
 use bellwether_api::{
-    Code, JobFault, JobInfo, JobKind, JobLine, JobNode, JobProgress, JobWanted, List, Problem,
+    Code, JobFault, JobInfo, JobKind, JobLine, JobNode, JobPhase, JobProgress, JobStatus,
+    JobWanted, List, Problem,
 };
-use bellwether_scheduling::{Ending, Kind, Phase, Step};
+use bellwether_scheduling::{Ending, Kind, Phase, Status, Step};
 use bellwether_store::{self as store, Actor, Command, KeptJob, NewJob};
 use bellwether_types::{Name, NodeId, SitePart, VersionId};
 use bellwether_wire::uplink::Outcome;
@@ -183,7 +184,7 @@ fn info(server: &Server, job: &KeptJob) -> JobInfo {
         });
     JobInfo {
         over: state.status.is_over(),
-        phase: phase(state.phase).to_owned(),
+        phase: phase(state.phase),
         decided: state.is_decided(),
         previous: state.plan.as_ref().and_then(|plan| plan.previous),
         attempt: state.attempt,
@@ -201,7 +202,7 @@ fn info(server: &Server, job: &KeptJob) -> JobInfo {
             kind: word(state.job.kind),
             site: state.job.site.to_string(),
             group: state.job.group.clone(),
-            status: state.status.to_string(),
+            status: status(state.status),
             target: job.target,
             created_ms: job.created_ms,
             changed_ms: job.changed_ms,
@@ -257,7 +258,7 @@ fn line(job: store::JobLine) -> JobLine {
         kind: word(job.kind),
         site: job.site.to_string(),
         group: job.group,
-        status: job.status.to_string(),
+        status: status(job.status),
         target: job.target,
         created_ms: job.created_ms,
         changed_ms: job.changed_ms,
@@ -266,15 +267,30 @@ fn line(job: store::JobLine) -> JobLine {
     }
 }
 
-const fn phase(phase: Phase) -> &'static str {
+const fn status(status: Status) -> JobStatus {
+    match status {
+        Status::Idle => JobStatus::Idle,
+        Status::ConflictQueued => JobStatus::ConflictQueued,
+        Status::Running => JobStatus::Running,
+        Status::Deferred => JobStatus::Deferred,
+        Status::Completed => JobStatus::Completed,
+        Status::CompletedMissing => JobStatus::CompletedMissing,
+        Status::Failed => JobStatus::Failed,
+        Status::Cancelled => JobStatus::Cancelled,
+        Status::Aborted => JobStatus::Aborted,
+        Status::RolledBack => JobStatus::RolledBack,
+    }
+}
+
+const fn phase(phase: Phase) -> JobPhase {
     match phase {
-        Phase::Waiting => "waiting",
-        Phase::Planning(_) => "planning",
-        Phase::Distributing(_) => "distributing",
-        Phase::Committing(_) => "committing",
-        Phase::RollingBack(_) => "rolling-back",
-        Phase::Dropping(..) => "dropping",
-        Phase::Over => "over",
+        Phase::Waiting => JobPhase::Waiting,
+        Phase::Planning(_) => JobPhase::Planning,
+        Phase::Distributing(_) => JobPhase::Distributing,
+        Phase::Committing(_) => JobPhase::Committing,
+        Phase::RollingBack(_) => JobPhase::RollingBack,
+        Phase::Dropping(..) => JobPhase::Dropping,
+        Phase::Over => JobPhase::Over,
     }
 }
 
