@@ -45,6 +45,10 @@ pub struct JobState {
     /// What became of each node, once the job is over.
     #[n(10)]
     pub endings: BTreeMap<NodeId, Ending>,
+    /// Bytes of content that a node has to have room for, as the plans so far found out.
+    #[n(11)]
+    #[cbor(default)]
+    pub bytes: u64,
 }
 
 /// What a job is at.
@@ -219,6 +223,7 @@ impl JobState {
             abort_asked: false,
             why: None,
             endings: BTreeMap::new(),
+            bytes: 0,
         }
     }
 
@@ -262,7 +267,9 @@ impl JobState {
                 self.why = None;
             }
             (Step::Deferred(why), Phase::Waiting | Phase::Planning(_)) => {
-                let last = tried_out || policy.below == Below::Cancel;
+                // It began before its time, because enough seemed to be back: that was none of its tries.
+                let early = at < self.due;
+                let last = !early && (tried_out || policy.below == Below::Cancel);
                 // Asked for the moment: who is able may be others next time.
                 self.nodes.clear();
                 self.plan = None;
@@ -272,8 +279,10 @@ impl JobState {
                 } else {
                     self.become_status(Status::Deferred)?;
                     self.phase = Phase::Waiting;
-                    self.attempt += 1;
-                    self.due = later;
+                    if !early {
+                        self.attempt += 1;
+                        self.due = later;
+                    }
                 }
             }
             (Step::Planned(plan), Phase::Planning(_) | Phase::Distributing(_)) => {
@@ -337,6 +346,7 @@ impl JobState {
     }
 
     fn take_plan(&mut self, plan: &Plan) -> Result<(), Refused> {
+        self.bytes = self.bytes.max(plan.bytes);
         match &mut self.plan {
             None => self.plan = Some(plan.clone()),
             Some(known) if known.target == plan.target && known.serial == plan.serial => {

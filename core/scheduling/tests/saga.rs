@@ -392,6 +392,56 @@ fn below_the_quorum_before_a_job_is_deferred_or_cancelled() {
     }
 }
 
+/// CCM-05: a job waits for its quorum, and not for the next time that it is tried.
+#[test]
+fn a_deferred_job_begins_as_soon_as_its_quorum_is_back() {
+    let policy = Policy {
+        quorum_before: Quorum::Count(2),
+        retries: 1,
+        ..Policy::default()
+    };
+    let mut state = job(Kind::Publish, policy);
+    let (some, mut none) = (view(3), view(3));
+    for known in none.nodes.values_mut() {
+        known.presence = Presence::Down;
+    }
+    let defer = |view: &View, state: &mut JobState, at: Moment| {
+        let Decision::Keep(step) = next(state, view, at) else {
+            panic!("{:?}", next(state, view, at));
+        };
+        assert!(matches!(step, Step::Deferred(_)), "{step:?}");
+        state.apply(&step, at).unwrap();
+    };
+    defer(&none, &mut state, T);
+    let due = state.due;
+    let soon = T + Duration::from_secs(5);
+    assert_eq!(next(&state, &none, soon), Decision::Wait(Some(due)));
+    let begun = Decision::Keep(Step::Begun(nodes(3)));
+    assert_eq!(next(&state, &some, soon), begun);
+    let mut taken = view(3);
+    taken.occupied = vec![Occupied {
+        job: "other".parse().unwrap(),
+        site: "shop".parse().unwrap(),
+        nodes: nodes(1),
+    }];
+    assert_eq!(next(&state, &taken, soon), Decision::Wait(Some(due)));
+    // Gone again before anything left: that costs it none of its tries, and does not put them off.
+    state.apply(&Step::Begun(nodes(3)), soon).unwrap();
+    state.apply(&Step::Planned(plan()), soon).unwrap();
+    defer(&none, &mut state, soon);
+    assert_eq!((state.attempt, state.due), (1, due));
+    assert_eq!(state.status, Status::Deferred);
+    // What was found out on the way counts: without room nobody begins in vain.
+    let mut full = view(3);
+    for known in full.nodes.values_mut() {
+        known.free_bytes = 99;
+    }
+    assert_eq!(next(&state, &full, soon), Decision::Wait(Some(due)));
+    assert_eq!(next(&state, &some, soon), begun);
+    defer(&none, &mut state, due);
+    assert_eq!(state.status, Status::Cancelled);
+}
+
 /// CCM-12: a server that has just begun has heard nobody, and concludes nothing from it.
 #[test]
 fn silence_means_nothing_until_the_server_has_listened_for_a_while() {

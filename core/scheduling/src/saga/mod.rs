@@ -84,11 +84,17 @@ impl Saga<'_> {
         if state.abort_asked {
             return finish(Status::Cancelled, BTreeMap::new());
         }
-        if *now < state.due {
-            return Decision::Wait(Some(state.due));
-        }
         let nodes: BTreeSet<NodeId> = view.nodes.keys().copied().collect();
-        if conflict(&state.job.site, &nodes, &view.occupied).is_some() {
+        let is_taken = conflict(&state.job.site, &nodes, &view.occupied).is_some();
+        if *now < state.due {
+            // Whoever it was deferred for may be back before it is tried again.
+            let waits = state.status == Status::Deferred && !is_taken;
+            return match waits && self.below_quorum(&nodes, state.bytes).is_none() {
+                true => Decision::Keep(Step::Begun(nodes)),
+                false => Decision::Wait(Some(state.due)),
+            };
+        }
+        if is_taken {
             return match (state.job.policy.on_conflict, state.status) {
                 (OnConflict::Cancel, _) => finish(Status::Cancelled, BTreeMap::new()),
                 (OnConflict::Queue, Status::ConflictQueued) => Decision::Wait(None),
