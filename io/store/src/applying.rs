@@ -129,6 +129,7 @@ impl Applying<'_> {
                 bytes,
             } => version::keep(self, site, *version, *files, *bytes).await,
             Command::TitleSegment { segment, title } => segment::title(self, segment, title).await,
+            Command::ChangeLeader { segment, .. } => segment::require(self, segment).await,
             Command::AnnounceKey { segment, key } => segment::announce(self, segment, key).await,
             Command::AdvanceKey { segment } => segment::advance(self, segment).await,
             Command::RetireKey { segment } => segment::retire(self, segment).await,

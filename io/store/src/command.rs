@@ -103,6 +103,13 @@ pub enum Command {
         /// What people call it.
         title: Name,
     },
+    /// Asks for another leader of a segment. Nothing that is kept changes but the audit: who leads, nodes say.
+    ChangeLeader {
+        /// Which.
+        segment: Name,
+        /// Who shall lead; `None` is the best other one.
+        to: Option<NodeId>,
+    },
     /// Lets a segment's nodes know the key that comes next.
     AnnounceKey {
         /// Which.
@@ -202,6 +209,7 @@ impl Command {
                 | Self::KeepStep { .. }
                 | Self::KeepReceipts(_)
                 | Self::KeepVersion { .. }
+                | Self::ChangeLeader { .. }
         )
     }
 
@@ -230,6 +238,7 @@ impl Command {
             Self::RemoveGroup { group } => ("group.remove", group.to_string()),
             Self::KeepVersion { site, .. } => ("version.keep", site.to_string()),
             Self::TitleSegment { segment, .. } => ("segment.rename", segment.to_string()),
+            Self::ChangeLeader { segment, to } => ("segment.change-leader", aimed(segment, *to)),
             Self::AnnounceKey { segment, .. } => ("segment.announce-key", segment.to_string()),
             Self::AdvanceKey { segment } => ("segment.advance-key", segment.to_string()),
             Self::RetireKey { segment } => ("segment.retire-key", segment.to_string()),
@@ -243,5 +252,12 @@ impl Command {
             Self::KeepStep { job, step } => (job::word(step), job.to_string()),
             Self::KeepReceipts(_) => ("receipt.keep", String::new()),
         }
+    }
+}
+
+fn aimed(segment: &Name, to: Option<NodeId>) -> String {
+    match to {
+        None => segment.to_string(),
+        Some(node) => format!("{segment} {node}"),
     }
 }

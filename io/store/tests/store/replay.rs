@@ -81,6 +81,10 @@ fn command() -> impl Strategy<Value = Command> {
             segment,
             title: name("Boston")
         }),
+        (segment.clone(), 0..4u8).prop_map(|(segment, to)| Command::ChangeLeader {
+            segment,
+            to: (to > 0).then(|| node(to)),
+        }),
         (segment.clone(), 0..9u8).prop_map(|(segment, id)| Command::AnnounceKey {
             segment,
             key: key(id)

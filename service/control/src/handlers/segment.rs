@@ -63,6 +63,9 @@ pub(crate) async fn change_leader(call: Call<ChangeLeader>) -> Result<SegmentInf
         }
     };
     if to != Some(leader.node) {
+        let name = segment.name.clone();
+        let command = Command::ChangeLeader { segment: name, to };
+        server.propose(call.actor(), command).await?;
         tracing::info!(segment = %segment.name, who = %call.actor(), "another leader is wanted");
         let message = Downward::StepDown(to);
         server.hub.tell(segment.name.clone(), message);

@@ -4,7 +4,7 @@ use bellwether_wire::SigningKey;
 use bellwether_wire::uplink::{
     ChangeKind, Downward, NodeOutcome, Outcome, Outcomes, Reason, Receipt, Report, Served, Upward,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::kit::{Bench, bench};
 use super::leader::{Leader, record, segment};
@@ -73,6 +73,13 @@ async fn a_leader_is_asked_to_hand_over() {
     assert_eq!(first, Downward::StepDown(Some(nodes[1].id)));
     assert_eq!(bench.admin(&line, "{}").await.status, 200);
     assert_eq!(leader.until(asked).await, Downward::StepDown(None));
+    // Who wanted it is in the audit, and whoever asked for what is so already is not.
+    let audit = bench.admin("GET /v1/audit", "").await.body;
+    let lines = audit["items"].as_array().unwrap().iter();
+    let changes = lines.filter(|line| line["action"] == "segment.change-leader");
+    let targets: Vec<Value> = changes.map(|line| line["target"].clone()).collect();
+    let named = format!("{} {}", segment(), nodes[1].id);
+    assert_eq!(targets, [json!(segment()), json!(named)]);
     leader.hang_up();
     while bench.segment().await["leader"] != Value::Null {
         tokio::task::yield_now().await;
