@@ -8,6 +8,6 @@ mod role;
 mod site;
 
 pub use group::{Group, GroupFault, Labels, Selector};
-pub use policy::{CommitMode, ParseQuorumError, Policy, Quorum, Shortfall};
+pub use policy::{CommitMode, ParseQuorumError, Partial, Policy, Quorum, Shortfall};
 pub use role::{ParsePlacementError, Placement, Role};
 pub use site::{FileType, ParseFileTypeError, Part, Site, SiteFault};

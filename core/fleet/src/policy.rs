@@ -19,6 +19,8 @@ pub struct Policy {
     pub quorum_after: Quorum,
     /// What becomes of an update that has not enough nodes.
     pub shortfall: Shortfall,
+    /// What becomes of nodes that are live when too many others are not (COMMIT-13).
+    pub partial: Partial,
     /// Is what travels readable to the group's nodes alone (CRYPT-01)?
     pub encrypt: bool,
     /// How often a failed update is tried again (SCHED-08).
@@ -49,6 +51,17 @@ pub enum Shortfall {
     Cancel,
 }
 
+/// What becomes of nodes that are live when too many others are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partial {
+    /// They stay, and the others are brought to the same.
+    #[default]
+    Keep,
+    /// All go back to what was live before.
+    RollBack,
+}
+
 /// How many of a number of nodes are enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quorum {
@@ -70,6 +83,7 @@ impl Default for Policy {
             quorum_before: Quorum::Percent(50),
             quorum_after: Quorum::Percent(100),
             shortfall: Shortfall::Defer,
+            partial: Partial::Keep,
             encrypt: false,
             retries: 3,
         }

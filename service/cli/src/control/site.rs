@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use bellwether_api::routes::{CreateSite, ListSites, ListVersions, RemoveSite, ShowSite};
 use bellwether_api::{Before, NoQuery, Page, VersionInfo};
-use bellwether_fleet::{CommitMode, FileType, Part, Policy, Quorum, Shortfall, Site};
+use bellwether_fleet::{CommitMode, FileType, Part, Partial, Policy, Quorum, Shortfall, Site};
 use bellwether_types::{ByteSize, Name};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -73,6 +73,9 @@ pub(crate) struct Create {
     /// What becomes of an update that has not enough nodes.
     #[arg(long, value_enum, default_value_t)]
     shortfall: ShortfallArg,
+    /// What becomes of nodes that are live when too many others are not.
+    #[arg(long, value_enum, default_value_t)]
+    partial: PartialArg,
     /// Let nobody but the group's nodes read what travels.
     #[arg(long)]
     encrypt: bool,
@@ -101,6 +104,15 @@ enum ShortfallArg {
     Defer,
     /// It is cancelled.
     Cancel,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum PartialArg {
+    /// They stay, and the others are brought to the same.
+    #[default]
+    Keep,
+    /// All go back to what was live before.
+    RollBack,
 }
 
 impl Row for Site {
@@ -202,6 +214,10 @@ impl Create {
                 shortfall: match self.shortfall {
                     ShortfallArg::Defer => Shortfall::Defer,
                     ShortfallArg::Cancel => Shortfall::Cancel,
+                },
+                partial: match self.partial {
+                    PartialArg::Keep => Partial::Keep,
+                    PartialArg::RollBack => Partial::RollBack,
                 },
                 encrypt: self.encrypt,
                 retries: self.retries,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bellwether_fleet::{self as fleet, Shortfall};
-use bellwether_scheduling::{Below, CommitMode, OnConflict, Policy, Quorum};
+use bellwether_scheduling::{Below, CommitMode, OnConflict, Partial, Policy, Quorum};
 
 /// What decisions go by, of what operators say. The one place that knows both.
 pub(crate) fn rules(policy: &fleet::Policy) -> Policy {
@@ -16,6 +16,10 @@ pub(crate) fn rules(policy: &fleet::Policy) -> Policy {
             fleet::CommitMode::Together => CommitMode::Together,
             fleet::CommitMode::Each => CommitMode::EachWhenReady,
             fleet::CommitMode::ByHand => CommitMode::ByHand,
+        },
+        partial: match policy.partial {
+            fleet::Partial::Keep => Partial::Keep,
+            fleet::Partial::RollBack => Partial::RollBack,
         },
         retries: policy.retries.into(),
         ..Policy::default()

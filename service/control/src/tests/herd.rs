@@ -30,6 +30,8 @@ pub(super) struct Sheep {
     pub(super) switches: u32,
     /// It cannot stage anything.
     pub(super) broken: bool,
+    /// It cannot make anything live.
+    pub(super) stuck: bool,
     /// Its leader counts it.
     pub(super) up: bool,
     said: BTreeMap<Name, Outcome>,
@@ -51,6 +53,7 @@ impl Herd {
                 held: BTreeSet::new(),
                 switches: 0,
                 broken: false,
+                stuck: false,
                 up: true,
                 said: BTreeMap::new(),
             };
@@ -193,6 +196,10 @@ impl Sheep {
                 Outcome::Aborted
             }
             _ if self.live == Some(version) => self.serves(),
+            Action::Commit if self.stuck => {
+                let why = Failure::new(FailureKind::Hook, "the hook says no");
+                Outcome::Behind(self.live, why)
+            }
             Action::Commit if staged => {
                 self.staged = None;
                 self.switch(version, by)

@@ -301,6 +301,56 @@ async fn without_its_quorum_a_job_fails_and_leaves_nothing_behind() {
     );
 }
 
+/// COMMIT-13: who is live when too many others are not stays so, or all go back.
+#[tokio::test]
+async fn a_part_that_is_live_stays_or_goes_back_as_the_policy_says() {
+    for (partial, status) in [
+        ("keep", "completed with missing nodes"),
+        ("roll-back", "rolled back"),
+    ] {
+        let policy = format!(r#"{{"retries":0,"partial":"{partial}"}}"#);
+        let farm = led(&policy, 2).await;
+        let [one, two] = ["one", "two"].map(|content| farm.version(content));
+        farm.publish(one).await;
+        farm.herd.with(farm.nodes[1], |sheep| sheep.stuck = true);
+        let job = farm.publish(two).await;
+        assert_eq!(job["status"], status, "{job}");
+        let first = if partial == "keep" { two } else { one };
+        assert_eq!(farm.lives(), [Some(first), Some(one)]);
+    }
+}
+
+/// VERSION-11: what comes after a rollback starts from what is live then.
+#[tokio::test]
+async fn a_publish_after_a_rollback_starts_from_what_is_live() {
+    let farm = led(STRICT, 2).await;
+    let [one, two, three] = ["one", "two", "three"].map(|content| farm.version(content));
+    farm.publish(one).await;
+    farm.publish(two).await;
+    let name = farm.create("rollback", None).await;
+    farm.over(&name).await;
+    // A node refuses what does not start from what it serves.
+    let job = farm.publish(three).await;
+    assert_eq!(
+        (&job["status"], &job["previous"]),
+        (&"completed".into(), &json!(one))
+    );
+    assert_eq!(farm.lives(), [Some(three); 2]);
+}
+
+/// JOB-08: removed content is gone, and what comes later starts from nothing.
+#[tokio::test]
+async fn a_removal_takes_the_content_from_every_node() {
+    let farm = led(STRICT, 2).await;
+    let [one, two] = ["one", "two"].map(|content| farm.version(content));
+    farm.publish(one).await;
+    let name = farm.create("remove", None).await;
+    assert_eq!(farm.over(&name).await["status"], "completed");
+    assert_eq!(farm.lives(), [None; 2]);
+    assert_eq!(farm.publish(two).await["status"], "completed");
+    assert_eq!(farm.lives(), [Some(two); 2]);
+}
+
 #[tokio::test]
 async fn a_node_that_is_removed_holds_up_no_job() {
     let farm = led(BY_HAND, 3).await;
