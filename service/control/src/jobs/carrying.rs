@@ -1,5 +1,6 @@
 //! What a decision needs to know, and what it makes happen.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,10 @@ use bellwether_content::assignment::Action;
 use bellwether_scheduling::{Moment, Occupied, OrderKind, Plan, View};
 use bellwether_store::KeptJob;
 use bellwether_types::{Name, NodeId, Serial, VersionId};
-use bellwether_wire::uplink::{Abort, Downward, Failure, File, Notify, Order, Variant};
+use bellwether_wire::uplink::{
+    Abort, Downward, Failure, FailureKind, File, Notify, Order, Variant,
+};
+use tokio::task::{Id, JoinError};
 
 use super::runner::Runner;
 use crate::clock::{moment, steady};
@@ -21,8 +25,8 @@ pub(super) struct Made {
     files: BTreeMap<Option<VersionId>, Vec<File>>,
     /// Bytes of content that a node needs room for.
     bytes: u64,
-    /// More is being made.
-    pub(super) busy: bool,
+    /// More is being made, by this task.
+    pub(super) busy: Option<Id>,
     /// The last try failed, and that is not kept yet.
     pub(super) failed: Option<Failure>,
 }
@@ -125,7 +129,7 @@ impl Runner {
     fn make(&mut self, job: &KeptJob, bases: BTreeSet<Option<VersionId>>, target: VersionId) {
         let name = job.state.job.name.clone();
         let made = self.made.entry(name.clone()).or_default();
-        if std::mem::replace(&mut made.busy, true) {
+        if made.busy.is_some() {
             return;
         }
         let works = Arc::clone(&self.server.works);
@@ -139,7 +143,8 @@ impl Runner {
             target,
         };
         let makings: Vec<Making> = bases.into_iter().map(making).collect();
-        self.makings.spawn(async move {
+        let job = name.clone();
+        let task = self.makings.spawn(async move {
             let made = async {
                 let (mut variants, mut bytes) = (Variants::new(), 0);
                 for making in makings {
@@ -156,18 +161,37 @@ impl Runner {
                 Ok((variants, bytes))
             };
             Batch {
-                job: name,
+                job,
                 made: made.await,
             }
+        });
+        made.busy = Some(task.id());
+    }
+
+    /// A making ended with a panic: a fault of this program, of which the job must not hang.
+    pub(super) fn take_panic(&mut self, error: JoinError) {
+        let mut made = self.made.iter();
+        let job = made.find(|(_, made)| made.busy == Some(error.id()));
+        let Some(job) = job.map(|(job, _)| job.clone()) else {
+            return;
+        };
+        let text = match error.try_into_panic() {
+            Ok(panic) => panic_text(panic.as_ref()),
+            Err(error) => error.to_string(),
+        };
+        let why = format!("the assignment was not made, by a fault of the control server: {text}");
+        self.take(Batch {
+            job,
+            made: Err(Failure::new(FailureKind::Machine, why)),
         });
     }
 
     pub(super) fn take(&mut self, batch: Batch) {
-        // It may be over meanwhile.
         let Some(known) = self.made.get_mut(&batch.job) else {
-            return;
+            // It is over meanwhile, and nobody needs what was made since.
+            return self.forget(&batch.job);
         };
-        known.busy = false;
+        known.busy = None;
         match batch.made {
             Ok((files, bytes)) => {
                 known.files.extend(files);
@@ -280,6 +304,12 @@ impl Runner {
             }
         });
     }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it panicked".to_owned())
 }
 
 /// The earlier of two moments to wake at.

@@ -85,7 +85,7 @@ impl Runner {
                 open = server.store.applied_after(applied) => if !open { return },
                 Some(made) = self.makings.join_next() => match made {
                     Ok(batch) => self.take(batch),
-                    Err(error) => tracing::error!(%error, "an assignment was not made"),
+                    Err(error) => self.take_panic(error),
                 },
             }
         }
@@ -115,7 +115,7 @@ impl Runner {
             return Ok(());
         }
         let changed = match self.read {
-            0 => store.open_jobs().await?,
+            0 => self.begin().await?,
             read => store.jobs_changed(read).await?,
         };
         self.lives = store.lives(None).await?;
@@ -124,6 +124,17 @@ impl Runner {
             self.know(job);
         }
         Ok(())
+    }
+
+    /// The jobs that are not over. What was made for others stayed because the server was killed before it was removed.
+    async fn begin(&self) -> Result<Vec<KeptJob>, StoreError> {
+        let Server { store, works, .. } = &*self.server;
+        let open = store.open_jobs().await?;
+        let names = open.iter().map(|job| job.state.job.name.clone());
+        if let Err(failure) = works.retain(names.collect()).await {
+            tracing::warn!(%failure, "the files of jobs that are over stay");
+        }
+        Ok(open)
     }
 
     fn know(&mut self, job: KeptJob) {

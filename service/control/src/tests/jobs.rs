@@ -1,5 +1,7 @@
 //! Jobs from the request to the receipts of nodes, over a leader that answers as its segment would.
 
+use std::sync::atomic::Ordering;
+
 use bellwether_api::Code;
 use bellwether_types::{NodeId, VersionId};
 use bellwether_wire::uplink::{Downward, NodeProgress, Progress, Upward};
@@ -151,6 +153,10 @@ async fn a_job_ends_the_same_wherever_the_server_is_killed() {
         for node in status["items"].as_array().unwrap() {
             let served = &node["serves"][0]["version"];
             assert_eq!(*served, json!(version), "killed at {places}");
+        }
+        // Nor does anything stay that was made for it, wherever that was cut short.
+        while farm.bench.made() > 0 {
+            tokio::task::yield_now().await;
         }
         if !killed {
             assert!(places > 12, "the saga has more steps than {places}");
@@ -349,6 +355,19 @@ async fn a_removal_takes_the_content_from_every_node() {
     assert_eq!(farm.lives(), [None; 2]);
     assert_eq!(farm.publish(two).await["status"], "completed");
     assert_eq!(farm.lives(), [Some(two); 2]);
+}
+
+/// What is broken in the making of an assignment breaks its job, and neither the server nor the next job.
+#[tokio::test]
+async fn a_job_whose_assignment_breaks_the_planner_fails_and_the_next_goes_on() {
+    let farm = led(STRICT, 2).await;
+    let works = &farm.bench.server.works;
+    works.is_brittle.store(true, Ordering::Relaxed);
+    let job = farm.publish(farm.version("one")).await;
+    assert_eq!(job["status"], "failed", "{job}");
+    assert!(job["why"].as_str().unwrap().contains("it broke"), "{job}");
+    let job = farm.publish(farm.version("two")).await;
+    assert_eq!(job["status"], "completed", "{job}");
 }
 
 #[tokio::test]

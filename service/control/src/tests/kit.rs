@@ -114,6 +114,14 @@ impl Bench {
         Self::on(self.home, self.join).await
     }
 
+    /// Assignments that lie there.
+    pub(crate) fn made(&self) -> usize {
+        let lying = std::fs::read_dir(self.home.path().join("assignments")).unwrap();
+        let names = lying.map(|entry| entry.unwrap().file_name());
+        let is_hidden = |name: &std::ffi::OsString| name.as_encoded_bytes().starts_with(b".");
+        names.filter(|name| !is_hidden(name)).count()
+    }
+
     /// A version with one file, in the depot.
     pub(crate) fn keep_version(&self, content: &str) -> VersionId {
         let staging = self.home.path().join("staging");

@@ -10,7 +10,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::num::NonZeroUsize;
@@ -62,6 +62,9 @@ pub(crate) struct Works {
     pub(crate) keeping: Turn<()>,
     /// Each takes the memory of a manifest.
     pub(crate) manifests: Semaphore,
+    /// The next making panics.
+    #[cfg(test)]
+    pub(crate) is_brittle: std::sync::atomic::AtomicBool,
 }
 
 /// An assignment that is wanted.
@@ -141,6 +144,8 @@ impl Works {
             data,
             keeping: Turn::default(),
             manifests: Semaphore::new(MANIFESTS_MAX),
+            #[cfg(test)]
+            is_brittle: Default::default(),
         })
     }
 
@@ -219,6 +224,16 @@ impl Works {
         .await
     }
 
+    /// Removes the files that were made for other jobs than these, which are all that are not over.
+    pub(crate) async fn retain(self: &Arc<Self>, jobs: BTreeSet<Name>) -> Result<(), Failure> {
+        let works = Arc::clone(self);
+        blocking(move || {
+            let retained = works.shelf.retain(&jobs);
+            retained.map_err(|error| MakeError::Shelf(error).failure())
+        })
+        .await
+    }
+
     /// Waits until nobody else makes the same.
     async fn turn(&self, key: Hash) -> OwnedMutexGuard<()> {
         let turn = {
@@ -271,6 +286,13 @@ impl Works {
         key: Hash,
         content_key: Option<&ContentKey>,
     ) -> Result<Vec<File>, MakeError> {
+        #[cfg(test)]
+        assert!(
+            !self
+                .is_brittle
+                .swap(false, std::sync::atomic::Ordering::Relaxed),
+            "it broke"
+        );
         let target = self.depot.source(&making.target)?;
         let base = self.base(making.base)?;
         let draft = self.shelf.begin(key)?;

@@ -120,6 +120,18 @@ impl Shelf {
         fs::remove_dir_all(made)
     }
 
+    /// Removes what was made for other jobs than these.
+    pub(super) fn retain(&self, jobs: &BTreeSet<Name>) -> io::Result<()> {
+        for made in fs::read_dir(self.folder.join(MADE))? {
+            let name = made?.file_name();
+            let job: Option<Name> = name.to_str().and_then(|name| name.parse().ok());
+            if let Some(job) = job.filter(|job| !jobs.contains(job)) {
+                self.forget(&job)?;
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, id: AssignmentId) -> PathBuf {
         self.folder.join(id.0.to_string())
     }

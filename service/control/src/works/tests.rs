@@ -315,6 +315,15 @@ async fn a_job_that_is_over_leaves_no_files() {
         yard.works().forget("j-1".parse().unwrap()).await.unwrap();
         assert_eq!(yard.lying(), [kept[0].id.0.to_string()]);
     }
+    // A server that was killed before it removed them does so when it begins again.
+    yard.make(None).await;
+    let open = ["j-2".parse().unwrap()];
+    for _ in 0..2 {
+        yard.works().retain(open.clone().into()).await.unwrap();
+        assert_eq!(yard.lying(), [kept[0].id.0.to_string()]);
+    }
+    yard.works().retain([].into()).await.unwrap();
+    assert_eq!(yard.lying(), [""; 0]);
 }
 
 #[tokio::test]
