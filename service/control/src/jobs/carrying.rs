@@ -23,7 +23,7 @@ use crate::works::{Making, OrderMaking};
 #[derive(Debug, Default)]
 pub(super) struct Made {
     files: BTreeMap<Option<VersionId>, Vec<File>>,
-    /// Bytes of content that a node needs room for.
+    /// Bytes that a node needs room for.
     bytes: u64,
     /// More is being made, by this task.
     pub(super) busy: Option<Id>,
@@ -150,12 +150,7 @@ impl Runner {
                 for making in makings {
                     let base = making.base;
                     let files = works.make(making).await?;
-                    let need = match base {
-                        // What it has need not be brought, nor stored twice.
-                        Some(_) => files.iter().map(|file| file.len).sum(),
-                        None => works.content_len(target).await?,
-                    };
-                    bytes = need.max(bytes);
+                    bytes = bytes.max(works.room(&files).await?);
                     variants.insert(base, files);
                 }
                 Ok((variants, bytes))

@@ -62,12 +62,6 @@ impl MakeError {
     }
 }
 
-/// Of the depot.
-pub(super) fn of_depot(error: &DepotError) -> Failure {
-    let reason = format!("the control server: {}", chain(error));
-    Failure::new(of_kind(error.kind()), reason)
-}
-
 /// Of the database.
 pub(super) fn of_store(error: &StoreError) -> Failure {
     let kind = match error {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use bellwether_content::assignment::{Action, Blocks, Head, Header};
+use bellwether_content::assignment::{self, Action, Blocks, Head, Header};
 use bellwether_content::update::Coding;
 use bellwether_delta::Effort;
 use bellwether_disk::depot::DepotError;
@@ -36,7 +36,7 @@ use tokio::task;
 use crate::folder::{Folder, FolderError};
 use crate::vault::{Vault, group_key, random};
 pub use failure::WorksError;
-use failure::{MakeError, of_depot, of_store};
+use failure::{MakeError, of_store};
 pub(crate) use intake::StagingError;
 pub(crate) use parts::split;
 pub(crate) use reading::Reading;
@@ -178,14 +178,23 @@ impl Works {
         .await
     }
 
-    /// Bytes of content that a node needs room for that has none of it.
-    pub(crate) async fn content_len(self: &Arc<Self>, target: VersionId) -> Result<u64, Failure> {
+    /// Bytes that a node needs room for: these files, and the content that they bring (CCM-04).
+    pub(crate) async fn room(self: &Arc<Self>, files: &[File]) -> Result<u64, Failure> {
+        let lens = files.iter().map(|file| file.len);
+        let brought: u64 = lens.fold(0, u64::saturating_add);
+        // Its header speaks of all parts.
+        let Some(first) = files.first().map(|file| file.id) else {
+            return Ok(brought);
+        };
         let works = Arc::clone(self);
-        blocking(move || {
-            let manifest = works.depot.manifest(&target);
-            Ok(manifest.map_err(|error| of_depot(&error))?.content_len())
-        })
-        .await
+        let header = blocking(move || {
+            let found = works.shelf.find(first).and_then(|found| {
+                let (file, _) = found.ok_or(io::ErrorKind::NotFound)?;
+                assignment::peek(io::BufReader::new(file)).map_err(io::Error::other)
+            });
+            found.map_err(|error| MakeError::Shelf(error).failure())
+        });
+        Ok(brought.saturating_add(header.await?.content_len))
     }
 
     /// A signed order: an assignment of a header alone.

@@ -359,11 +359,20 @@ async fn an_order_is_read_by_nodes_as_it_was_meant() {
 
 /// CCM-04.
 #[tokio::test]
-async fn the_room_that_a_version_needs_is_that_of_its_files() {
+async fn the_room_that_is_asked_for_is_as_large_as_what_is_stored() {
     let yard = yard("{}").await;
-    let needed: usize = TREES[1].iter().map(|(_, text)| long(text).len()).sum();
-    let told = yard.works().content_len(yard.versions[1]).await.unwrap();
-    assert_eq!(told, needed as u64);
+    let stored = |tree: &[(&str, &str)], known: &[(&str, &str)]| -> usize {
+        let new = tree.iter().filter(|entry| !known.contains(entry));
+        new.map(|(_, text)| long(text).len()).sum()
+    };
+    for (base, known) in [(None, &[][..]), (Some(yard.versions[0]), TREES[0])] {
+        let files = yard.make(base).await;
+        let brought: u64 = files.iter().map(|file| file.len).sum();
+        let room = yard.works().room(&files).await.unwrap();
+        let stored = stored(TREES[1], known) as u64;
+        assert!(stored > 0 && brought < stored, "it is sent compressed");
+        assert!(room >= stored + brought, "{room} of {stored} and {brought}");
+    }
 }
 
 /// CCM-04: leaders fetch what was made, from where they stopped.
