@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -329,15 +331,43 @@ fn started(server: &Program) -> Result<Value> {
     Ok(serde_json::from_str(&line.text)?)
 }
 
-/// What two trees differ in, if they do.
+/// What two trees differ in, if they do: names, kinds, content, what links name, and modes of all but the root.
 fn difference(one: &Path, other: &Path) -> Option<String> {
+    // `live` is a link, and what it names is meant.
+    let other = other.join("");
     let mut command = Command::new("diff");
     command.args(["-r", "--no-dereference"]).arg(one);
-    // `live` is a link, and what it names is meant.
-    let ran = command.arg(other.join("")).output();
-    match ran {
-        Ok(ran) if ran.status.success() => None,
+    match command.arg(&other).output() {
+        Ok(ran) if ran.status.success() => {
+            other_mode(one, &other).unwrap_or_else(|error| Some(error.to_string()))
+        }
         Ok(ran) => Some(String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned()),
         Err(error) => Some(error.to_string()),
     }
+}
+
+/// Something that has another mode in two trees that are the same otherwise.
+fn other_mode(one: &Path, other: &Path) -> io::Result<Option<String>> {
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(one.join(&folder))? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            let (is, metadata) = (other.join(&path).symlink_metadata()?, entry.metadata()?);
+            if metadata.is_symlink() {
+                continue;
+            }
+            if is.mode() != metadata.mode() {
+                let (is, mode) = (is.mode(), metadata.mode());
+                return Ok(Some(format!(
+                    "{} has mode {is:o} instead of {mode:o}",
+                    path.display()
+                )));
+            }
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(None)
 }
