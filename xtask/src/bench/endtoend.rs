@@ -6,6 +6,7 @@
 //! processors: what they wait for each other is in the figures.
 
 mod change;
+mod corpus;
 mod fleet;
 mod large;
 mod load;
@@ -31,7 +32,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
 
 type Case = fn(&Bench) -> Result<Vec<super::table::Target>>;
 
-const CASES: [(&str, Case); 7] = [
+const CASES: [(&str, Case); 8] = [
     ("change", change::run),
     ("fleet", fleet::run),
     ("large", large::run),
@@ -39,4 +40,5 @@ const CASES: [(&str, Case); 7] = [
     ("return", needs::catch_up),
     ("load", load::run),
     ("history", load::history),
+    ("corpus", corpus::run),
 ];
