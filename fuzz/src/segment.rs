@@ -273,6 +273,7 @@ fn measured(node: u8) -> membership::Measured {
         resources: Default::default(),
         holdings: Vec::new(),
         data_port: None,
+        serve_port: None,
     }
 }
 

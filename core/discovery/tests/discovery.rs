@@ -111,6 +111,7 @@ fn record(n: u8, incarnation: u64) -> Record {
         nonce: 0,
         joined: 0,
         data_port: None,
+        serve_port: None,
     }
 }
 

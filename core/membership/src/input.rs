@@ -59,6 +59,8 @@ pub struct Measured {
     pub address: SocketAddr,
     /// The UDP port where it takes frames.
     pub data_port: Option<u16>,
+    /// The TCP port where it serves its neighbours; `None` if it serves nobody.
+    pub serve_port: Option<u16>,
     /// A time zone or another word for where it stands; at most 64 bytes.
     pub location: String,
     /// May it lead?
@@ -114,6 +116,7 @@ impl Measured {
             nonce,
             joined: 0,
             data_port: self.data_port,
+            serve_port: self.serve_port,
         };
         record.shorten();
         record

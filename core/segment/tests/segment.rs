@@ -115,6 +115,7 @@ impl Network {
             resources: Default::default(),
             holdings: Vec::new(),
             data_port: None,
+            serve_port: None,
         };
         self.give(index, Input::Measured(measured));
     }

@@ -35,6 +35,11 @@ impl NodeId {
         Self(bytes)
     }
 
+    /// The DNS name in its certificate, under which it serves other nodes; no control server has one like it.
+    pub fn host_name(&self) -> String {
+        format!("{self}.node.bellwether.internal")
+    }
+
     /// The bytes of the id.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

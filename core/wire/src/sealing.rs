@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hkdf::{self, HKDF_SHA256};
 
 use crate::key_text::{self, ParseKeyError};
@@ -67,6 +68,22 @@ impl ContentKey {
             key: LessSafeKey::new(key.expect("32 bytes are within what HKDF can give")),
             chunk: 0,
         }
+    }
+
+    /// What nobody can tell who does not have the key: so whoever tells it has it. Of no use for another purpose.
+    pub fn proof(&self, purpose: &[u8]) -> [u8; 32] {
+        let secret = hkdf::Salt::new(HKDF_SHA256, &[]).extract(&self.0.0);
+        let info: [&[u8]; 2] = [b"bellwether proof ", purpose];
+        let mut proof = [0; 32];
+        let expanded = secret.expand(&info, HKDF_SHA256);
+        let filled = expanded.and_then(|expanded| expanded.fill(&mut proof));
+        filled.expect("32 bytes are within what HKDF can give");
+        proof
+    }
+
+    /// Whether `proof` is that, compared in a time that tells nothing of it.
+    pub fn proves(&self, purpose: &[u8], proof: &[u8; 32]) -> bool {
+        verify_slices_are_equal(&self.proof(purpose), proof).is_ok()
     }
 
     /// The line to keep in a file that only the nodes of the group may read.
@@ -176,6 +193,14 @@ mod tests {
 
     fn key() -> ContentKey {
         ContentKey::from_bytes([3; 32])
+    }
+
+    #[test]
+    fn a_proof_is_of_one_key_and_one_purpose() {
+        let proof = key().proof(b"one");
+        assert!(key().proves(b"one", &proof));
+        assert!(!key().proves(b"other", &proof));
+        assert!(!ContentKey::from_bytes([4; 32]).proves(b"one", &proof));
     }
 
     #[test]

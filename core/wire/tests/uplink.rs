@@ -223,6 +223,7 @@ fn record() -> Record {
         nonce: 0,
         joined: 1,
         data_port: None,
+        serve_port: None,
     }
 }
 

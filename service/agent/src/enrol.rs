@@ -99,6 +99,8 @@ pub(crate) struct Standing {
     pub(crate) url: ServerUrl,
     /// The fingerprint of its authority.
     pub(crate) ca: Hash,
+    /// Its authority, PEM, as soon as that is known: it vouches for the nodes, too.
+    pub(crate) authority: Option<String>,
     pub(crate) identity: Identity,
     pub(crate) settings: NodeSettings,
     pub(crate) admission: Admission,
@@ -108,6 +110,8 @@ pub(crate) struct Standing {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 struct Membership {
     ca: Hash,
+    #[serde(default)]
+    authority: Option<String>,
     certificate: String,
     ends_ms: i64,
     settings: NodeSettings,
@@ -197,6 +201,11 @@ impl Enrolled {
         Ok(Trust::Keys(vec![key]))
     }
 
+    /// Whether it knows who vouches for nodes, and can serve others.
+    pub(crate) const fn serves(&self) -> bool {
+        self.kept.authority.is_some()
+    }
+
     /// Where its control server is.
     pub(crate) const fn url(&self) -> &ServerUrl {
         &self.server.url
@@ -207,6 +216,7 @@ impl Enrolled {
         Ok(Standing {
             url: self.server.url.clone(),
             ca: self.server.ca,
+            authority: self.kept.authority.clone(),
             identity: identity(&self.own, &self.kept)?,
             settings: self.kept.settings.clone(),
             admission: Admission::of(&self.kept.settings)?,
@@ -231,7 +241,8 @@ impl Enrolled {
             let Self {
                 server, own, kept, ..
             } = &self;
-            let renewed = match kept.ends_ms - now_ms() < LEFT_MS {
+            let is_due = kept.authority.is_none() || kept.ends_ms - now_ms() < LEFT_MS;
+            let renewed = match is_due {
                 true => renew(server, own, kept).await,
                 false => ask(server, own, kept)
                     .await
@@ -369,6 +380,7 @@ async fn renew(
 fn membership(server: &ControlServer, certified: Certified) -> Membership {
     Membership {
         ca: server.ca,
+        authority: Some(certified.authority),
         certificate: certified.certificate,
         ends_ms: certified.ends_ms,
         settings: certified.settings,

@@ -17,6 +17,7 @@ mod jobs;
 mod log;
 mod measure;
 mod metrics;
+mod neighbours;
 mod node;
 mod record;
 mod run;

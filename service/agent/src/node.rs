@@ -23,6 +23,7 @@ use crate::enrol::Admission;
 use crate::folder::{Folder, FolderError, Kept};
 use crate::jobs::{self, Jobs, Wish};
 use crate::measure::Sample;
+use crate::neighbours::Neighbours;
 use crate::record::{Days, Record, memory_to_text};
 use crate::settings::Settings;
 use crate::status::{self, Multicast, NodeStatus, StateVersion, Status};
@@ -102,6 +103,8 @@ pub(crate) struct Node {
     control: Option<SocketAddr>,
     transfers: Transfers,
     jobs: Option<Jobs>,
+    /// What this node has for its neighbours, and where they are.
+    neighbours: Option<Neighbours>,
     /// What is live here.
     holdings: Vec<Holding>,
     /// How it stands with its control server, for people.
@@ -123,7 +126,7 @@ impl Node {
         record: Record,
         signals: Arc<Signals>,
         transfers: Transfers,
-        jobs: Option<Jobs>,
+        (jobs, neighbours): (Option<Jobs>, Option<Neighbours>),
     ) -> Self {
         let multicast = match settings.is_unicast() {
             true => Multicast::Unused,
@@ -145,6 +148,7 @@ impl Node {
             control: None,
             transfers,
             jobs,
+            neighbours,
             holdings: Vec::new(),
             control_server: None,
             is_put_out: false,
@@ -222,6 +226,7 @@ impl Node {
             },
             holdings: self.holdings.clone(),
             data_port: Some(self.transfers.data_port()),
+            serve_port: self.neighbours.as_ref().and_then(Neighbours::port),
         })
     }
 
@@ -447,6 +452,9 @@ impl Role for Node {
             self.tell_jobs(jobs::Event::Members(
                 members.map(|(node, _)| node).collect(),
             ));
+            if let Some(neighbours) = &self.neighbours {
+                neighbours.follow(machine.membership().members());
+            }
         }
         match event {
             Event::Datagram(datagram) => Some(Input::Datagram {

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +20,12 @@ use crate::enrol::{Admission, ControlServer, EnrolError, Enrolled, Newcomer, Sta
 use crate::folder::{Folder, FolderError, Kept, random_bytes};
 use crate::jobs::{Jobs, JobsSettings};
 use crate::measure::{self, Sampler};
+use crate::neighbours::{Neighbours, NeighboursSettings};
 use crate::node::{Node, NodeError, Order, Signals, from_hex};
 use crate::record::{Record, parse_memory};
 use crate::settings::Settings;
 use crate::transfers::Transfers;
-use crate::{admin, http, log};
+use crate::{admin, http, log, neighbours};
 
 /// How an agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,17 @@ pub enum RunError {
         "interface {0} has no address that others could answer to: give it one, or name another interface"
     )]
     Unaddressed(String),
+    /// Its port for neighbours.
+    #[error(
+        "cannot listen on {address} for neighbours: free it, or set another `channel.serve_port`"
+    )]
+    Serve {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The machine denies something else.
     #[error("cannot {action}")]
     Io {
@@ -132,6 +145,10 @@ async fn live(
             source,
         })?),
     };
+    let serving = match enrolled.as_ref().map(Enrolled::serves) {
+        Some(true) => Some(neighbours::listen(address.ip(), settings.serve_port)?),
+        _ => None,
+    };
     // From here on this start counts.
     let (node, incarnation) = folder.begin()?;
     record.begin();
@@ -157,11 +174,18 @@ async fn live(
     let mut machine = Segment::new(settings.segment(sender), keys, kept.memory, random);
     let signals = Arc::new(Signals::default());
     let server = enrolled.as_ref().map(|enrolled| enrolled.url().clone());
-    let jobs = match enrolled {
-        None => None,
+    let enrolled = match enrolled {
+        None => (None, None),
         Some(enrolled) => {
             let (standing, stands) = watch::channel(Arc::new(enrolled.standing()?));
             let refresh = Arc::clone(&signals.refresh);
+            let neighbours = NeighboursSettings {
+                node,
+                sites: settings.data.join("sites"),
+                standing: stands.clone(),
+            };
+            let neighbours = Neighbours::start(neighbours, serving);
+            let neighbours = neighbours.map_err(io_fault("start a thread"))?;
             let jobs = JobsSettings {
                 node,
                 incarnation,
@@ -184,7 +208,7 @@ async fn live(
                 enrolled.renew_often(folder, refresh, standing).await;
                 orders.send(Order::PutOut).await
             });
-            Some(jobs)
+            (Some(jobs), Some(neighbours))
         }
     };
     let interface = settings.channel.interface.clone();
@@ -197,7 +221,7 @@ async fn live(
         record,
         Arc::clone(&signals),
         transfers,
-        jobs,
+        enrolled,
     );
     let mut outbox = Outbox::new();
     let start = Input::Start {

@@ -36,6 +36,8 @@ pub struct Settings {
     pub(crate) channel: ChannelSettings,
     /// The UDP port for frames.
     data_port: u16,
+    /// The TCP port for neighbours; 0 is any.
+    pub(crate) serve_port: u16,
     pub(crate) timing: Timing,
     pub(crate) skew: Skew,
     pub(crate) elections: Elections,
@@ -120,6 +122,7 @@ struct WrittenChannel {
     group: String,
     port: u16,
     data_port: u16,
+    serve_port: u16,
     hops: u8,
     peers: Vec<String>,
 }
@@ -406,6 +409,7 @@ impl Written {
                 group,
                 channel,
                 data_port: self.channel.data_port,
+                serve_port: self.channel.serve_port,
                 timing,
                 skew: Skew {
                     ahead: Duration::from_millis(ahead_ms.into()),

@@ -103,6 +103,14 @@ pub struct GroupKey {
     pub group: Name,
     /// Its key, as a line for a key file.
     pub key: String,
+    /// Whose content its nodes receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub site: Option<Name>,
+    /// Which parts of it; all of them unless named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub parts: BTreeSet<Name>,
 }
 
 /// Not the keys: they are secret.

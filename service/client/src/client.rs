@@ -1,11 +1,12 @@
 use std::any::TypeId;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_api::{Endpoint, Key, Octets, Problem};
-use bellwether_types::Hash;
+use bellwether_types::{Hash, NodeId};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -30,6 +31,8 @@ use crate::pinned::Pinned;
 /// A client of one control server, whose connection is made when it is needed, and again when it broke.
 pub struct Client {
     url: ServerUrl,
+    /// Where that is, if not where its name says.
+    at: Option<SocketAddr>,
     tls: TlsConnector,
     token: Option<String>,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
@@ -148,9 +151,28 @@ impl Client {
         let tls = TlsConnector::from(Arc::new(config));
         Ok(Self {
             url,
+            at: None,
             tls,
             token,
             connection: Mutex::default(),
+        })
+    }
+
+    /// A client of another node there, which the same authority vouches for.
+    pub fn of_node(
+        node: NodeId,
+        at: SocketAddr,
+        fingerprint: Hash,
+        identity: Identity,
+    ) -> Result<Self, CallError> {
+        let url = ServerUrl {
+            host: node.host_name(),
+            port: at.port(),
+        };
+        let client = Self::new(url, fingerprint, Credential::Node(identity))?;
+        Ok(Self {
+            at: Some(at),
+            ..client
         })
     }
 
@@ -311,10 +333,13 @@ impl Client {
             url: self.url.clone(),
             source,
         };
-        let dialled = timeout(
-            CONNECT,
-            TcpStream::connect((self.url.host.as_str(), self.url.port)),
-        );
+        let place = (self.url.host.as_str(), self.url.port);
+        let dialled = timeout(CONNECT, async {
+            match self.at {
+                Some(at) => TcpStream::connect(at).await,
+                None => TcpStream::connect(place).await,
+            }
+        });
         let late = |_| io::Error::from(io::ErrorKind::TimedOut);
         let stream = dialled.await.map_err(late).flatten().map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;

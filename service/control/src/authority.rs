@@ -121,7 +121,7 @@ impl Authority {
         now: OffsetDateTime,
     ) -> Result<Issued, rcgen::Error> {
         let mut params = params(now, NODE_LASTS, &node.to_string());
-        let name = format!("{node}.node.bellwether.internal");
+        let name = node.host_name();
         params.subject_alt_names = vec![SanType::DnsName(name.as_str().try_into()?)];
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ClientAuth,

@@ -1,24 +1,18 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
+use bellwether_http::{Connections, Host, Limits, Note};
 use bellwether_store::{OpenError, Store};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::authority::fingerprint;
 use crate::begin::{self, BeginError, Beginning};
@@ -106,16 +100,12 @@ pub enum Ended {
     Interrupted,
 }
 
-const CONNECTIONS_MAX: usize = 4_096;
-const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEADERS: Duration = Duration::from_secs(10);
-const PING: Duration = Duration::from_secs(20);
-const STREAMS_MAX: u32 = 128;
-const HEADERS_LEN_MAX: u32 = 16 << 10;
+const LIMITS: Limits = Limits {
+    connections: 4_096,
+    streams: 128,
+};
 /// How long an ending server waits for requests that have begun.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// For want of file descriptors, say, nobody can be let in: others may free some meanwhile.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Starts a control server, which listens from now on.
 pub async fn start(settings: ServerSettings) -> Result<Running, StartError> {
@@ -200,44 +190,28 @@ fn host(names: &[String], address: SocketAddr) -> String {
 impl Running {
     /// Serves until a signal ends it; requests that have begun are answered first.
     pub async fn run(mut self) -> Ended {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let graceful = GracefulShutdown::new();
+        let reception = Arc::new(Reception {
+            faces: Arc::clone(&self.faces),
+            server: Arc::clone(&self.server),
+        });
         let router = router(Arc::clone(&self.server));
+        let connections = Connections::new(reception, router, LIMITS);
         let mut tasks = self.server.work();
-        let ended = loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                _ = self.terminated.recv() => break Ended::Terminated,
-                _ = self.interrupted.recv() => break Ended::Interrupted,
-            };
-            let Ok((stream, from)) = accepted else {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                self.server.metrics.turned_away.inc();
-                continue;
-            };
-            let connection = Connection {
-                faces: Arc::clone(&self.faces),
-                server: Arc::clone(&self.server),
-                router: router.clone(),
-                from,
-                _place: place,
-            };
-            tokio::spawn(connection.serve(stream, graceful.watcher()));
+        let ended = tokio::select! {
+            never = connections.accept(&self.listener) => match never {},
+            _ = self.terminated.recv() => Ended::Terminated,
+            _ = self.interrupted.recv() => Ended::Interrupted,
         };
         info!("asked to end: answering what has begun");
         drop(self.listener);
         self.end.send_replace(true);
         let farewell = async {
-            graceful.shutdown().await;
+            connections.shutdown().await;
             while tasks.join_next().await.is_some() {}
         };
         if timeout(FAREWELL, farewell).await.is_err() {
             warn!("some requests were not answered within {FAREWELL:?}");
         }
-        drop(router);
         // Whoever is not done by now is cut off; what is committed stays.
         if let Some(server) = Arc::into_inner(self.server) {
             drop(server.works);
@@ -250,73 +224,30 @@ impl Running {
     }
 }
 
-/// Somebody who connected.
-struct Connection {
+/// How this server meets those who connect.
+struct Reception {
     faces: Arc<Faces>,
     server: Arc<Server>,
-    router: Router,
-    from: SocketAddr,
-    _place: OwnedSemaphorePermit,
 }
 
-impl Connection {
-    async fn serve(self, stream: TcpStream, watcher: Watcher) {
-        let metrics = &self.server.metrics;
-        let shaken = timeout(HANDSHAKE, self.shake(stream)).await;
-        let stream = match shaken {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                metrics.handshakes_failed.inc();
-                debug!(from = %self.from, %error, "no handshake");
-                return;
-            }
-            Err(_) => {
-                metrics.handshakes_failed.inc();
-                debug!(from = %self.from, "no handshake in time");
-                return;
-            }
-        };
-        metrics.connections.inc();
-        let certificates = stream.get_ref().1.peer_certificates();
-        let peer = Peer(
-            certificates
-                .and_then(|chain| chain.first())
-                .map(fingerprint),
-        );
-        let router = self.router.clone();
-        let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-            let mut request: Request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
-            router.clone().oneshot(request)
-        });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADERS);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEADERS_LEN_MAX);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = watcher.watch(connection).await {
-            debug!(from = %self.from, %error, "connection broke");
-        }
-        self.server.metrics.connections.dec();
+impl Host for Reception {
+    type Caller = Peer;
+
+    fn face(&self, address: IpAddr) -> io::Result<Arc<ServerConfig>> {
+        self.faces.show(address).map_err(io::Error::other)
     }
 
-    async fn shake(
-        &self,
-        stream: TcpStream,
-    ) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
-        stream.set_nodelay(true)?;
-        let face = self
-            .faces
-            .show(stream.local_addr()?.ip())
-            .map_err(io::Error::other)?;
-        TlsAcceptor::from(face).accept(stream).await
+    fn caller(&self, certificate: Option<&CertificateDer<'_>>) -> Peer {
+        Peer(certificate.map(fingerprint))
+    }
+
+    fn note(&self, note: Note) {
+        let metrics = &self.server.metrics;
+        match note {
+            Note::Opened => drop(metrics.connections.inc()),
+            Note::Closed => drop(metrics.connections.dec()),
+            Note::NotAgreed => drop(metrics.handshakes_failed.inc()),
+            Note::TurnedAway => drop(metrics.turned_away.inc()),
+        }
     }
 }

@@ -3,10 +3,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use bellwether_http::{Visitors, face};
+use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use time::OffsetDateTime;
 
 use crate::authority::{Authority, SERVER_LASTS};
@@ -18,7 +17,6 @@ use crate::authority::{Authority, SERVER_LASTS};
 #[derive(Debug)]
 pub(crate) struct Faces {
     authority: Arc<Authority>,
-    provider: Arc<CryptoProvider>,
     names: Vec<String>,
     made: Mutex<BTreeMap<IpAddr, Face>>,
 }
@@ -35,12 +33,9 @@ pub enum FaceError {
     /// A name is none.
     #[error("no certificate can be made for this server: look at the names it was given")]
     Certificate(#[from] rcgen::Error),
-    /// The certificate does not serve.
+    /// It does not serve, or the authority does not.
     #[error("the certificate of this server cannot be used")]
-    Tls(#[from] rustls::Error),
-    /// The authority does not serve.
-    #[error("nodes cannot be told from others by their certificates")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
+    Tls(#[from] bellwether_http::FaceError),
 }
 
 /// Addresses of one machine that are remembered.
@@ -51,10 +46,8 @@ impl Faces {
     pub(crate) fn new(authority: Arc<Authority>, names: &[String]) -> Self {
         let mut names = names.to_vec();
         names.push("localhost".to_owned());
-        let provider = Arc::new(aws_lc_rs::default_provider());
         Self {
             authority,
-            provider,
             names,
             made: Mutex::default(),
         }
@@ -88,19 +81,13 @@ impl Faces {
     fn make(&self, address: IpAddr) -> Result<ServerConfig, FaceError> {
         let now = OffsetDateTime::now_utc();
         let (certificate, key) = self.authority.server(&self.names, &[address], now)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.certificate().clone())?;
-        let nodes =
-            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&self.provider))
-                .allow_unauthenticated()
-                .build()?;
-        // The authority comes along, so that whoever knows its fingerprint needs nothing else.
-        let chain = vec![certificate, self.authority.certificate().clone()];
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_client_cert_verifier(nodes)
-            .with_single_cert(chain, PrivateKeyDer::Pkcs8(key))?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let authority = self.authority.certificate();
+        let config = face(
+            certificate,
+            PrivateKeyDer::Pkcs8(key),
+            authority,
+            Visitors::Anyone,
+        )?;
         Ok(config)
     }
 }

@@ -135,6 +135,7 @@ impl Process for Member {
             resources: Default::default(),
             holdings: Vec::new(),
             data_port: None,
+            serve_port: None,
         };
         let watches = birth.segment.len() <= WATCHED_BY_ALL_MAX as usize;
         let member = Self {

@@ -205,6 +205,7 @@ impl Leader {
             nonce: 1,
             joined: 1,
             data_port: None,
+            serve_port: None,
         })
     }
 }

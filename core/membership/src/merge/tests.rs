@@ -35,6 +35,7 @@ fn record(number: u8, incarnation: u64, port: u16) -> Value {
         nonce: 0,
         joined: 1,
         data_port: None,
+        serve_port: None,
     }))
 }
 

@@ -49,6 +49,7 @@ fn record(number: u8) -> Record {
         nonce: u64::from(number),
         joined: 1,
         data_port: None,
+        serve_port: None,
     }
 }
 

@@ -37,6 +37,7 @@ fn record(number: u8, name_len: usize) -> Record {
         nonce: u64::MAX,
         joined: 1,
         data_port: None,
+        serve_port: None,
     }
 }
 

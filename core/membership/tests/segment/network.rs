@@ -152,6 +152,7 @@ pub(crate) fn measured(number: usize) -> Measured {
         },
         holdings: Vec::new(),
         data_port: None,
+        serve_port: None,
     }
 }
 

@@ -46,6 +46,9 @@ pub struct Record {
     /// The UDP port, at the same address, where it takes frames; `None` if it takes none.
     #[n(12)]
     pub data_port: Option<u16>,
+    /// The TCP port, at the same address, where it serves its neighbours; `None` if it serves nobody.
+    #[n(13)]
+    pub serve_port: Option<u16>,
 }
 
 /// The ranges of formats that a program can read.

@@ -246,7 +246,7 @@ fn free_port() -> u16 {
 fn run(home: &Path, fake: &Fake, port: u16) -> Agent {
     let given = format!(
         "segment = 'told'\nkey_file = 'told'\nname = '{2}'\ninterface = '127.0.0.1'\n\
-         data = '{0}/node'\n[channel]\ngroup = '239.255.77.1:{1}'\n[timing.fast]\nheartbeat_ms = 500\n\
+         data = '{0}/node'\n[channel]\nserve_port = 0\ngroup = '239.255.77.1:{1}'\n[timing.fast]\nheartbeat_ms = 500\n\
          [hooks]\nafter = ['echo $BELLWETHER_SITE >> {0}/hooked']\n",
         home.display(),
         port,

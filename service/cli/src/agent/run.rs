@@ -167,9 +167,9 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let exit = match &error {
             RunError::Folder(FolderError::Taken { .. }) => Exit::Conflict,
-            RunError::Folder(FolderError::Io { source, .. }) | RunError::Io { source, .. } => {
-                Exit::of_io(source)
-            }
+            RunError::Folder(FolderError::Io { source, .. })
+            | RunError::Serve { source, .. }
+            | RunError::Io { source, .. } => Exit::of_io(source),
             RunError::Folder(FolderError::Damaged { .. }) => Exit::Failed,
             RunError::Enrol(_) => return Self::of_enrol(error),
             RunError::Network(_) | RunError::Transfers(_) | RunError::Unaddressed(_) => Exit::Usage,

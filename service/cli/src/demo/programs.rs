@@ -84,7 +84,7 @@ impl Programs {
         } = node;
         let config = self.place.join(format!("{name}.toml"));
         let text = format!(
-            "interface = \"lo\"\n[channel]\n{channel}\n[timing.fast]\nheartbeat_ms = 200\n"
+            "interface = \"lo\"\n[channel]\nserve_port = 0\n{channel}\n[timing.fast]\nheartbeat_ms = 200\n"
         );
         fs::write(&config, text).map_err(|error| Failure::io("write", &config, error))?;
         let mut command = self.command();

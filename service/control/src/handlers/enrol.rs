@@ -139,6 +139,8 @@ async fn of_node(server: &Server, id: NodeId) -> Result<NodeSettings, Problem> {
             keys.push(GroupKey {
                 group: group.name,
                 key,
+                site: Some(group.site.clone()),
+                parts: group.parts.clone(),
             });
             let Some(site) = store.site(&group.site).await.map_err(of_store)? else {
                 continue;

@@ -73,6 +73,7 @@ pub(super) fn record(node: NodeId) -> Record {
         nonce: 1,
         joined: 1,
         data_port: None,
+        serve_port: None,
     }
 }
 
