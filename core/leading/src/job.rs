@@ -34,6 +34,8 @@ pub(crate) struct Job {
     unsent: BTreeSet<NodeId>,
     content: Option<Collector>,
     orders: BTreeMap<AssignmentId, Collector>,
+    /// Which of them are to get the content from neighbours.
+    gatherings: BTreeSet<AssignmentId>,
     /// Has something changed since progress was told?
     pub(crate) moved: bool,
 }
@@ -117,6 +119,7 @@ impl Job {
             unsent: BTreeSet::new(),
             content: None,
             orders: BTreeMap::new(),
+            gatherings: BTreeSet::new(),
             moved: false,
         }
     }
@@ -408,13 +411,7 @@ impl Job {
             .map(|(node, _)| *node)
             .collect();
         let others = present.difference(&members).copied().collect();
-        let settings = CollectorSettings {
-            patience: STAGING,
-            answer: STAGING_AGAIN,
-            // It may take as long as it takes: who goes is missed otherwise.
-            attempts_max: u32::MAX,
-            ..CollectorSettings::default()
-        };
+        let settings = staging();
         let question = Question::Content(name.clone());
         let mut collector = Collector::new(question, members, others, settings);
         run(&mut collector, now, Collect::Start, out);
@@ -444,6 +441,11 @@ impl Job {
             let failure = Failure::new(FailureKind::Silent, why);
             self.say(node, None, Outcome::Behind(None, failure));
         }
+    }
+
+    /// An order that follows is to get the content from neighbours.
+    pub(crate) fn gathers(&mut self, id: AssignmentId) {
+        self.gatherings.insert(id);
     }
 
     /// Hands on an order; said again, only to those who did not report on it, and are not being asked.
@@ -478,12 +480,16 @@ impl Job {
             let over = over.or_else(|| self.orders.first_key_value());
             if let Some(over) = over.map(|(id, _)| *id) {
                 self.orders.remove(&over);
+                self.gatherings.remove(&over);
             }
         }
         let others = present.difference(&missing).copied().collect();
-        let settings = CollectorSettings {
-            patience: OBEYING,
-            ..CollectorSettings::default()
+        let settings = match self.gatherings.contains(&id) {
+            true => staging(),
+            false => CollectorSettings {
+                patience: OBEYING,
+                ..CollectorSettings::default()
+            },
         };
         let mut collector = Collector::new(question, missing, others, settings);
         run(&mut collector, now, Collect::Start, out);
@@ -498,7 +504,8 @@ impl Job {
         self.content = None;
     }
 
-    /// Takes a member's report. What it says of an order is not replaced by what it says of the content before.
+    /// Takes a member's report. What it says of an order is not replaced by what it says of the content before. That
+    /// neighbours did not give it the content means nothing any more once it is to come from here.
     pub(crate) fn reported(
         &mut self,
         now: Time,
@@ -506,8 +513,17 @@ impl Job {
         report: &JobReport,
         out: &mut Outbox<Output>,
     ) {
+        let is_of_content =
+            |order: &Option<AssignmentId>| order.is_none_or(|id| self.gatherings.contains(&id));
+        let failed = matches!(report.outcome, Outcome::Failed(_));
+        let passed = failed
+            && report.order.is_some()
+            && is_of_content(&report.order)
+            && self.wanted.contains_key(&from);
         let known = self.outcomes.get(&from);
-        if report.order.is_some() || known.is_none_or(|(order, _)| order.is_none()) {
+        let counts =
+            !is_of_content(&report.order) || known.is_none_or(|(order, _)| is_of_content(order));
+        if counts && !passed {
             self.say(from, report.order, report.outcome.clone());
         }
         self.give(now, out, || Collect::Report {
@@ -613,6 +629,16 @@ impl Job {
         for collector in self.content.iter_mut().chain(self.orders.values_mut()) {
             run(collector, now, input(), out);
         }
+    }
+}
+
+/// It may take as long as it takes: who goes is missed otherwise.
+fn staging() -> CollectorSettings {
+    CollectorSettings {
+        patience: STAGING,
+        answer: STAGING_AGAIN,
+        attempts_max: u32::MAX,
+        ..CollectorSettings::default()
     }
 }
 

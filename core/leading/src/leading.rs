@@ -40,6 +40,15 @@ enum Timer {
     GiveUp(u64),
 }
 
+/// What an order has members do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    /// What takes a moment, at that one or at once.
+    Order(Option<Time>),
+    /// To get a version from their neighbours, which takes as long as it takes.
+    Gathering,
+}
+
 /// Jobs that a leader knows of; one more, and the one that was heard of least lately is forgotten.
 pub const JOBS_MAX: usize = 64;
 /// Files that are fetched at once.
@@ -110,12 +119,18 @@ impl Leading {
                 let at = order
                     .at_us
                     .map(|us| Time::from_nanos(us.saturating_mul(1_000)));
-                self.order(now, &order.job, order.assignment, order.nodes, at, out);
+                let is = Errand::Order(at);
+                self.order(now, &order.job, order.assignment, order.nodes, is, out);
+            }
+            Downward::Gather(order) => {
+                let is = Errand::Gathering;
+                self.order(now, &order.job, order.assignment, order.nodes, is, out);
             }
             Downward::Abort(abort) => {
                 let job = self.job(&abort.job, out);
                 job.stop(out);
-                self.order(now, &abort.job, abort.assignment, abort.nodes, None, out);
+                let is = Errand::Order(None);
+                self.order(now, &abort.job, abort.assignment, abort.nodes, is, out);
             }
             Downward::Ask(ask) => {
                 if ask.segment {
@@ -155,10 +170,14 @@ impl Leading {
         name: &Name,
         assignment: Vec<u8>,
         nodes: Vec<NodeId>,
-        at: Option<Time>,
+        errand: Errand,
         out: &mut Outbox<Output>,
     ) {
         let id = AssignmentId::of(&assignment);
+        let at = match errand {
+            Errand::Order(at) => at,
+            Errand::Gathering => None,
+        };
         let question = Question::Order {
             job: name.clone(),
             assignment,
@@ -167,6 +186,9 @@ impl Leading {
         self.job(name, out);
         let nodes = nodes.into_iter().collect();
         if let Some(job) = self.jobs.get_mut(name) {
+            if errand == Errand::Gathering {
+                job.gathers(id);
+            }
             job.order(now, question, id, &nodes, &self.present, out);
         }
     }

@@ -577,6 +577,36 @@ fn an_order_goes_to_those_who_are_meant_until_they_report() {
     );
 }
 
+/// JOB-04: getting content from neighbours takes as long as it takes; who gets nothing there is brought it, and what it says
+/// of that counts.
+#[test]
+fn who_gets_nothing_from_neighbours_is_brought_it() {
+    let mut leader = Leader::new();
+    let outputs = leader.say(Downward::Gather(order(&[2, 3], None)));
+    assert_eq!(ordered(&outputs).len(), 2);
+    let outputs = leader.pass(Duration::from_secs(1));
+    assert_eq!(ordered(&outputs).len(), 0, "they are at work");
+    let outputs = leader.pass(Duration::from_secs(60));
+    let again = ordered(&outputs);
+    assert_eq!(
+        again.keys().copied().collect::<Vec<_>>(),
+        [node(2), node(3)]
+    );
+    leader.report(2, obeyed(staged()));
+    let why = Failure::new(FailureKind::Neighbours, "nobody gives it");
+    leader.report(3, obeyed(Outcome::Failed(why.clone())));
+    let outputs = told(&leader.moment());
+    assert_eq!(outputs[&node(2)], staged());
+    assert_eq!(outputs[&node(3)], Outcome::Failed(why.clone()));
+    leader.say(Downward::Notify(notify(vec![variant(1, &[3])])));
+    leader.fetched(11);
+    // Said before, and late.
+    leader.report(3, obeyed(Outcome::Failed(why)));
+    assert_eq!(told(&leader.moment()), BTreeMap::new());
+    leader.stages(3);
+    assert_eq!(told(&leader.moment())[&node(3)], staged());
+}
+
 /// A leader that comes in the middle knows nothing: the control server says it again, and members say what they have.
 #[test]
 fn a_leader_that_comes_later_goes_on_with_what_it_is_told() {

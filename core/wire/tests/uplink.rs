@@ -201,6 +201,15 @@ fn downward() -> Vec<(&'static str, Downward)> {
             }),
         ),
         ("uplink step-down", Downward::StepDown(Some(node(0xbb)))),
+        (
+            "uplink gather",
+            Downward::Gather(Order {
+                job: job(),
+                assignment: vec![1, 2, 3],
+                nodes: vec![node(0x0a)],
+                at_us: None,
+            }),
+        ),
     ]
 }
 

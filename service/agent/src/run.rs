@@ -196,6 +196,7 @@ async fn live(
                 refresh: Arc::clone(&refresh),
                 hooks: settings.hooks(),
                 transfers: transfers.member().clone(),
+                neighbourhood: neighbours.neighbourhood(),
                 seed: u64::from_ne_bytes(random_bytes()),
             };
             let wishes = orders.clone();

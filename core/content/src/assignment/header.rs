@@ -41,6 +41,9 @@ pub enum Action {
     /// Drop staged content.
     #[n(9)]
     Abort,
+    /// Get a version from neighbours that hold it, and stage it.
+    #[n(10)]
+    Gather,
 }
 
 /// What an assignment says of itself. Lengths are in bytes.
@@ -365,7 +368,7 @@ impl Part {
 
 impl Action {
     /// All, with what they are called.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Publish, "publish"),
         (Self::Replicate, "replicate"),
         (Self::Restore, "restore"),
@@ -376,6 +379,7 @@ impl Action {
         (Self::PublishHot, "publish hot"),
         (Self::Commit, "commit"),
         (Self::Abort, "abort"),
+        (Self::Gather, "gather"),
     ];
 }
 

@@ -35,6 +35,10 @@ pub enum Downward {
     /// Another node is to lead: this one, or the best other one.
     #[n(8)]
     StepDown(#[n(0)] Option<NodeId>),
+    /// A signed order for members to get a version from their neighbours and to stage it. Its instant is not looked at, and
+    /// it takes as long as it takes.
+    #[n(9)]
+    Gather(#[n(0)] Order),
 }
 
 /// The leader is heard from now on.
@@ -268,6 +272,9 @@ impl Downward {
             }
             Self::Notify(notify) => notify.fault(),
             Self::Order(Order {
+                assignment, nodes, ..
+            })
+            | Self::Gather(Order {
                 assignment, nodes, ..
             })
             | Self::Abort(Abort {

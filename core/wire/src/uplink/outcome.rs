@@ -107,6 +107,9 @@ pub enum FailureKind {
     /// The machine failed.
     #[n(12)]
     Machine,
+    /// No neighbour gave what was to be got from one: it has to come from further away.
+    #[n(13)]
+    Neighbours,
 }
 
 impl Failure {
@@ -130,7 +133,7 @@ impl Failure {
 
 impl FailureKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Base,
         Self::Order,
         Self::Trust,
@@ -144,6 +147,7 @@ impl FailureKind {
         Self::NotStaged,
         Self::Silent,
         Self::Machine,
+        Self::Neighbours,
     ];
 
     /// Whether the same may succeed when it is tried again as it is.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bellwether_content::assignment::{self, Header, Part, Trust};
+use bellwether_content::assignment::{self, Action, Header, Part, Trust};
 use bellwether_disk::{Disk, HookRun};
 use bellwether_types::{Name, SitePart, Time};
 use bellwether_wire::control::Holding;
@@ -16,6 +16,7 @@ use bellwether_wire::uplink::{Failure, FailureKind, Outcome};
 use super::failure;
 use super::flow::{Flow, Late};
 use super::lines::{Begun, Lines, Task};
+use super::neighbourhood::Neighbourhood;
 use super::order::Order;
 use super::place::{Done, Place, Witness};
 use super::shelf::Shelf;
@@ -36,6 +37,8 @@ pub struct CustodySettings<D: Disk> {
     pub places: Vec<Place<D>>,
     /// Where assignments lie.
     pub shelf: Box<dyn Shelf>,
+    /// Who may hold what is missing here.
+    pub neighbourhood: Arc<dyn Neighbourhood>,
     /// The node's steady clock.
     pub clock: Box<dyn Clock>,
     /// How many sites and parts are at work at once.
@@ -58,6 +61,8 @@ pub enum Told {
     },
     /// Assignments that nobody here needs any more: what they brought was replaced, or called off.
     Spent(Vec<AssignmentId>),
+    /// These orders are not carried out, because the node's settings change or it goes down: said again, they are new.
+    Undone(Vec<AssignmentId>),
     /// A command ran after a switch.
     Hook(SitePart, HookRun),
     /// Something is not as it should be, for the log.
@@ -88,6 +93,7 @@ struct Inner<D: Disk> {
     witness: Witness,
     places: BTreeMap<SitePart, Place<D>>,
     shelf: Box<dyn Shelf>,
+    neighbourhood: Arc<dyn Neighbourhood>,
     clock: Box<dyn Clock>,
     threads_max: usize,
     tell: Tell,
@@ -110,6 +116,7 @@ impl<D: Disk + 'static> Custody<D> {
             witness,
             places,
             shelf,
+            neighbourhood,
             clock,
             threads_max,
         } = settings;
@@ -121,6 +128,7 @@ impl<D: Disk + 'static> Custody<D> {
                 .map(|place| (place.site.name().clone(), place))
                 .collect(),
             shelf,
+            neighbourhood,
             clock,
             threads_max: threads_max.max(1),
             tell: Box::new(tell),
@@ -482,6 +490,9 @@ impl<D: Disk> Inner<D> {
                 let failed = matches!(done.outcome, Outcome::Failed(_));
                 if failed && cancelled.load(Ordering::Relaxed) && self.lines().is_stopping() {
                     // It is staged at the next start.
+                    if let Some(order) = order {
+                        (self.tell)(Told::Undone(vec![order]));
+                    }
                     continue;
                 }
                 for hook in done.hooks {
@@ -523,9 +534,12 @@ impl<D: Disk> Inner<D> {
         place: &Place<D>,
         task: Task,
         flow: Option<&Arc<Flow>>,
-        cancelled: &AtomicBool,
+        cancelled: &Arc<AtomicBool>,
     ) -> Done {
         match task {
+            Task::Obey(order, _) if order.action == Action::Gather => {
+                place.gather(&order, &*self.neighbourhood, &self.witness, cancelled)
+            }
             Task::Obey(order, at) => place.obey(&order, &self.witness, || {
                 if let Some(at) = at {
                     self.clock.wait_until(at);
@@ -628,7 +642,10 @@ impl<D: Disk> Place<D> {
 
 impl<D: Disk> Drop for Custody<D> {
     fn drop(&mut self) {
-        self.inner.lines().stop();
+        let undone = self.inner.lines().stop();
+        if !undone.is_empty() {
+            (self.inner.tell)(Told::Undone(undone));
+        }
         for flow in self.inner.flows().values() {
             flow.give_up();
         }

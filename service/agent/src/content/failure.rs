@@ -5,7 +5,7 @@ use std::io;
 
 use bellwether_content::assignment::OpenError;
 use bellwether_disk::stage::StageError;
-use bellwether_disk::{ErrorKind, SiteError};
+use bellwether_disk::{AssembleError, ErrorKind, SiteError};
 use bellwether_wire::uplink::{Failure, FailureKind};
 
 /// Of an assignment that was not staged (INTERP-03, INTERP-08).
@@ -22,6 +22,16 @@ pub(super) fn of_stage(error: &StageError) -> Failure {
 /// Of a site that refused.
 pub(super) fn of_site(error: &SiteError) -> Failure {
     Failure::new(of_site_kind(error), chain(error))
+}
+
+/// Of a version that was not put together from what neighbours gave.
+pub(super) fn of_assemble(error: &AssembleError) -> Failure {
+    let kind = match error {
+        AssembleError::Site(error) => of_site_kind(error),
+        AssembleError::Fetch { .. } | AssembleError::Content { .. } => FailureKind::Neighbours,
+        AssembleError::SetId { .. } => FailureKind::Unsupported,
+    };
+    Failure::new(kind, chain(error))
 }
 
 /// Of bytes that are not the assignment they should be.

@@ -15,6 +15,8 @@ use super::order::Order;
 
 /// Things that wait for one site. More are refused: whoever sends them says them again.
 const TASKS_MAX: usize = 64;
+/// Sites that wait for neighbours at once: the other workers are for who waits for nobody.
+const GATHERINGS_MAX: usize = 2;
 /// Files of split updates that are remembered until their rest has come.
 const PARTS_MAX: usize = 65_536;
 
@@ -72,11 +74,11 @@ impl Lines {
         if self.stopping {
             return Some(Failure::new(FailureKind::Busy, "the node is going down"));
         }
-        if let (Task::Stage(header, _), Some(fence)) = (&task, self.fences.get(site))
-            && header.term == fence.term
-            && header.serial < fence.serial
+        if let (Some((_, by)), Some(fence)) = (task.stages(), self.fences.get(site))
+            && by.term == fence.term
+            && by.serial < fence.serial
         {
-            let (serial, by) = (header.serial, fence.serial);
+            let (serial, by) = (by.serial, fence.serial);
             let reason = format!("assignment {serial} of site {site} was called off by order {by}");
             return Some(Failure::new(FailureKind::Order, reason));
         }
@@ -131,8 +133,16 @@ impl Lines {
 
     /// A line in which something waits and nobody works.
     pub(super) fn next(&self) -> Option<SitePart> {
+        let currents = self
+            .by_site
+            .values()
+            .filter_map(|line| line.current.as_ref());
+        let gathering = currents.filter(|current| current.task.gathers()).count();
         let mut lines = self.by_site.iter();
-        let waits = |line: &Line| line.current.is_none() && !line.tasks.is_empty();
+        let waits = |line: &Line| {
+            let next = line.tasks.front().filter(|_| line.current.is_none());
+            next.is_some_and(|task| gathering < GATHERINGS_MAX || !task.gathers())
+        };
         lines
             .find(|(_, line)| waits(line))
             .map(|(site, _)| site.clone())
@@ -159,20 +169,16 @@ impl Lines {
         let site = self.next().filter(|_| !self.stopping)?;
         let line = self.by_site.get_mut(&site)?;
         let task = line.tasks.pop_front()?;
-        let aborts = |waiting: &Task| match (waiting, &task) {
-            (Task::Obey(order, _), Task::Stage(header, _)) => {
-                order.action == Action::Abort && order.version == header.target
-            }
-            _ => false,
+        let stages = task.stages().map(|(version, _)| version);
+        let aborts = |waiting: &Task| match waiting {
+            Task::Obey(order, _) => order.action == Action::Abort && Some(order.version) == stages,
+            Task::Stage(..) => false,
         };
         let called_off = line.tasks.iter().any(aborts);
         let cancelled = Arc::new(AtomicBool::new(called_off));
         line.current = Some(Current {
             task: task.clone(),
-            stages: match &task {
-                Task::Stage(header, _) => header.target,
-                Task::Obey(..) => None,
-            },
+            stages: stages.flatten(),
             cancelled: Arc::clone(&cancelled),
         });
         Some(Begun {
@@ -189,17 +195,19 @@ impl Lines {
         }
     }
 
-    /// Nothing is begun any more, and what is being staged is wanted no more.
-    pub(super) fn stop(&mut self) {
+    /// Nothing is begun any more, and what is being staged is wanted no more. The orders that nobody will carry out.
+    pub(super) fn stop(&mut self) -> Vec<AssignmentId> {
         self.stopping = true;
+        let mut undone = Vec::new();
         for line in self.by_site.values_mut() {
-            line.tasks.clear();
+            undone.extend(line.tasks.drain(..).filter_map(|task| task.order()));
             if let Some(current) = &line.current
                 && current.stages.is_some()
             {
                 current.cancelled.store(true, Ordering::Relaxed);
             }
         }
+        undone
     }
 
     /// Whether all is to end.
@@ -224,6 +232,22 @@ impl Task {
             Self::Stage(header, _) => header.job.clone(),
             Self::Obey(order, _) => Some(order.job.clone()),
         }
+    }
+
+    /// The version that it stages, and its place in the order of the site and part.
+    fn stages(&self) -> Option<(Option<VersionId>, Mandate)> {
+        match self {
+            Self::Stage(header, _) => {
+                let (term, serial) = (header.term, header.serial);
+                Some((header.target, Mandate { term, serial }))
+            }
+            Self::Obey(order, _) => self.gathers().then_some((order.version, order.by)),
+        }
+    }
+
+    /// Whether it waits for neighbours.
+    fn gathers(&self) -> bool {
+        matches!(self, Self::Obey(order, _) if order.action == Action::Gather)
     }
 
     /// The order that it is.

@@ -5,6 +5,7 @@
 //!   number of threads.
 //! - [`Place`] is a site with what the node's settings say of it; what is done to it stands there.
 //! - [`Order`] is a signed assignment of a header alone.
+//! - [`Neighbourhood`] is whoever holds versions that are missing here.
 //! - [`Shelf`] is where assignments lie, whole or still coming: what leads on from what is live is staged on the way.
 //! - A [`Receipt`](bellwether_wire::uplink::Receipt) says what is served, under the node's own key.
 //!
@@ -16,11 +17,13 @@ mod failure;
 mod flow;
 mod ledger;
 mod lines;
+mod neighbourhood;
 mod order;
 mod place;
 mod shelf;
 
 pub use custody::{Clock, Custody, CustodySettings, SteadyClock, Told};
+pub use neighbourhood::{Neighbourhood, Refusal, Source, Wanted};
 pub use order::Order;
 pub use place::{Done, Place, Witness};
 pub use shelf::{FolderShelf, Shelf};

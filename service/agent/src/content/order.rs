@@ -15,10 +15,12 @@ pub struct Order {
     pub job: Name,
     /// Whose content.
     pub site: SitePart,
-    /// What is to be done: commit, rollback, switch, remove or abort.
+    /// What is to be done: commit, rollback, switch, remove, abort or gather.
     pub action: Action,
     /// The version that it is about.
     pub version: Option<VersionId>,
+    /// The group in which the node gets it, if that matters.
+    pub group: Option<Name>,
     /// Its place in the order of the site and part.
     pub by: Mandate,
 }
@@ -47,7 +49,9 @@ impl Order {
         match (header.action, header.target) {
             (Action::Commit | Action::Switch | Action::Abort, Some(_))
             | (Action::Rollback | Action::Remove, _) => {}
-            (Action::Commit | Action::Switch | Action::Abort, None) => {
+            (Action::Gather, Some(_)) if header.group.is_some() => {}
+            (Action::Gather, Some(_)) => return refuse("an order to gather names no group"),
+            (Action::Commit | Action::Switch | Action::Abort | Action::Gather, None) => {
                 return refuse("an order names no version (COMMIT-12)");
             }
             (action, _) => return refuse(&format!("a {action} is no order")),
@@ -58,6 +62,7 @@ impl Order {
             site: site.clone(),
             action: header.action,
             version: header.target,
+            group: header.group.clone(),
             by: Mandate {
                 term: header.term,
                 serial: header.serial,

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bellwether_content::assignment::{Action, Header, Trust};
 use bellwether_disk::stage::{Accepting, stage};
-use bellwether_disk::{Disk, HookRun, Mandate, Site, SiteError, Status, Switched};
+use bellwether_disk::{AssembleError, Disk, HookRun, Mandate, Site, SiteError, Status, Switched};
 use bellwether_types::{Incarnation, Name, NodeId, Serial, SitePart, VersionId};
 use bellwether_wire::uplink::{Failure, FailureKind, Outcome, Receipt, Served};
 use bellwether_wire::{ContentKey, SigningKey};
 
 use super::failure;
+use super::neighbourhood::{Neighbourhood, Refusal, Wanted};
 use super::order::Order;
 
 /// A site with what the node's settings say of it.
@@ -71,14 +72,8 @@ impl<D: Disk> Place<D> {
         witness: &Witness,
         cancelled: &AtomicBool,
     ) -> Result<Done, Failure> {
-        let status = self.status()?;
-        if let (Some(status), Some(target)) = (&status, header.target) {
-            if status.live == Some(target) {
-                return Ok(Done::of(self.live(status, witness)));
-            }
-            if status.staged == Some(target) && !self.autonomous {
-                return Ok(Done::of(Outcome::Staged(target)));
-            }
+        if let Some(done) = self.has_already(header.target, witness)? {
+            return Ok(done);
         }
         let key = self.key(header)?;
         let accepting = Accepting {
@@ -93,20 +88,98 @@ impl<D: Disk> Place<D> {
         let staged = stage(&self.site, parts, &accepting).map_err(|error| {
             let failure = failure::of_stage(&error);
             match failure.kind {
-                FailureKind::Base => self.base_missing(header, status.as_ref()),
+                FailureKind::Base => match self.status() {
+                    Ok(status) => self.base_missing(header, status.as_ref()),
+                    Err(failure) => failure,
+                },
                 _ => failure,
             }
         })?;
-        if !self.autonomous {
-            return Ok(Done::of(Outcome::Staged(staged.version)));
-        }
         let by = Mandate {
             term: header.term,
             serial: header.serial_of_part(header.part.count),
         };
-        let switched = self.site.decide_commit(Some(staged.version), Some(by));
+        self.staged(staged.version, by, witness)
+    }
+
+    /// What there is to say of a version that is live or staged already.
+    fn has_already(
+        &self,
+        target: Option<VersionId>,
+        witness: &Witness,
+    ) -> Result<Option<Done>, Failure> {
+        let (Some(status), Some(target)) = (self.status()?, target) else {
+            return Ok(None);
+        };
+        if status.live == Some(target) {
+            return Ok(Some(Done::of(self.live(&status, witness))));
+        }
+        let is_staged = status.staged == Some(target) && !self.autonomous;
+        Ok(is_staged.then(|| Done::of(Outcome::Staged(target))))
+    }
+
+    /// A version stands ready: it becomes live at once, or when that is ordered.
+    fn staged(&self, version: VersionId, by: Mandate, witness: &Witness) -> Result<Done, Failure> {
+        if !self.autonomous {
+            return Ok(Done::of(Outcome::Staged(version)));
+        }
+        let switched = self.site.decide_commit(Some(version), Some(by));
         let switched = switched.and_then(|decided| decided.switch());
         self.switched(switched, witness)
+    }
+
+    /// Puts a version together from what neighbours hold, and stages it.
+    pub fn gather(
+        &self,
+        order: &Order,
+        neighbourhood: &dyn Neighbourhood,
+        witness: &Witness,
+        cancelled: &Arc<AtomicBool>,
+    ) -> Done {
+        let gathered = self.try_gather(order, neighbourhood, witness, cancelled);
+        gathered.unwrap_or_else(|failure| Done::of(Outcome::Failed(failure)))
+    }
+
+    fn try_gather(
+        &self,
+        order: &Order,
+        neighbourhood: &dyn Neighbourhood,
+        witness: &Witness,
+        cancelled: &Arc<AtomicBool>,
+    ) -> Result<Done, Failure> {
+        let (Some(version), Some(group)) = (order.version, &order.group) else {
+            let reason = "an order to gather names no version or no group";
+            return Err(Failure::new(FailureKind::Damaged, reason));
+        };
+        if let Some(done) = self.has_already(Some(version), witness)? {
+            return Ok(done);
+        }
+        let Some(Some(key)) = self.groups.get(group) else {
+            let site = self.site.name();
+            let reason = format!("this node does not get site {site} in group {group}");
+            return Err(Failure::new(FailureKind::Trust, reason));
+        };
+        let mut source = neighbourhood.ask(&Wanted {
+            site: self.site.name(),
+            version,
+            group,
+            key,
+            cancelled,
+        })?;
+        let manifest = Arc::clone(source.manifest());
+        loop {
+            let lacking = self.site.lacking(&manifest);
+            let lacking = lacking.map_err(|error| failure::of_site(&error))?;
+            source.expect(lacking.iter().map(|file| (file.hash, file.size)).collect());
+            let mut fetch = |content: &_, size| source.fetch(content, size);
+            let (by, allow) = (order.by, self.allow_set_id);
+            match self.site.assemble(&manifest, by, allow, &mut fetch) {
+                Ok(version) => return self.staged(version, order.by, witness),
+                Err(AssembleError::Content { .. }) if source.ask_others(Refusal::Lied) => {}
+                Err(AssembleError::Fetch { .. }) if source.ask_others(Refusal::Silent) => {}
+                Err(error) => return Err(failure::of_assemble(&error)),
+            }
+        }
     }
 
     /// Carries out an order. `wait` is called when it is durable that it will be carried out, and returns at its instant:

@@ -18,7 +18,7 @@ use bellwether_wire::uplink::Failure;
 use bellwether_wire::{ContentKey, PublicKey};
 
 use crate::content::{
-    Custody, CustodySettings, FolderShelf, Order, Place, SteadyClock, Told, Witness,
+    Custody, CustodySettings, FolderShelf, Neighbourhood, Order, Place, SteadyClock, Told, Witness,
 };
 
 /// The way to the thread. Dropped, it ends what is under way in order.
@@ -74,6 +74,7 @@ impl Custodian {
         rooms: Rooms,
         witness: Witness,
         hooks: Hooks,
+        neighbourhood: Arc<dyn Neighbourhood>,
         say: impl Fn(Said) + Clone + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (commands, commanded) = mpsc::channel();
@@ -81,6 +82,7 @@ impl Custodian {
             rooms,
             witness,
             hooks,
+            neighbourhood,
             say,
             custody: None,
         };
@@ -139,6 +141,7 @@ struct Keeper<S> {
     rooms: Rooms,
     witness: Witness,
     hooks: Hooks,
+    neighbourhood: Arc<dyn Neighbourhood>,
     say: S,
     custody: Option<Kept>,
 }
@@ -213,6 +216,7 @@ impl<S: Fn(Said) + Clone + Send + Sync + 'static> Keeper<S> {
             witness: self.witness.clone(),
             places: places(settings, root, &self.hooks)?,
             shelf: Box::new(FolderShelf(self.rooms.assignments.clone())),
+            neighbourhood: Arc::clone(&self.neighbourhood),
             clock: Box::new(SteadyClock),
             threads_max: THREADS_MAX,
         };

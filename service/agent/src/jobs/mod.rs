@@ -32,7 +32,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-use crate::content::{Told, Witness};
+use crate::content::{Neighbourhood, Told, Witness};
 use crate::enrol::Standing;
 use crate::node::FORMATS;
 use crate::uplink::{self, Fetched, Link};
@@ -55,6 +55,8 @@ pub(crate) struct JobsSettings {
     /// Run around each switch.
     pub(crate) hooks: Hooks,
     pub(crate) transfers: Member,
+    /// Who may hold what is missing here.
+    pub(crate) neighbourhood: Arc<dyn Neighbourhood>,
     pub(crate) seed: u64,
 }
 
@@ -204,9 +206,9 @@ impl<W: Fn(Wish)> Work<W> {
             key: settings.key,
         };
         let own_events = events.clone();
-        let custodian = Custodian::start(rooms, witness, settings.hooks, move |said| {
-            let _ = own_events.send(Event::Custody(said));
-        })?;
+        let say = move |said| drop(own_events.send(Event::Custody(said)));
+        let (hooks, neighbourhood) = (settings.hooks, settings.neighbourhood);
+        let custodian = Custodian::start(rooms, witness, hooks, neighbourhood, say)?;
         let mut work = Self {
             node: settings.node,
             incarnation: settings.incarnation,
@@ -423,6 +425,11 @@ impl<W: Fn(Wish)> Work<W> {
             }
             Said::Told(Told::Spent(ids)) => {
                 ids.into_iter().for_each(|id| self.forget(id));
+            }
+            Said::Told(Told::Undone(orders)) => {
+                for order in orders {
+                    self.report(now, Reporting::Refused(order));
+                }
             }
             Said::Told(Told::Hook(site, run)) => {
                 let command = run.command.join(" ");

@@ -3,9 +3,11 @@
 //!
 //! - [`serve`](mod@serve) answers neighbours: those whom the authority of the installation vouches for, who are members of
 //!   the segment, and who show that they receive the same content, by the key of its group.
+//! - [`gather`] asks those whose records say that they hold a version, and takes what comes from whoever gives it.
 //!
 //! On a thread of its own, as bytes of others are nothing that elections should wait for.
 
+mod gather;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -21,8 +23,10 @@ use bellwether_wire::control::{Holding, Record};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::content::Neighbourhood;
 use crate::enrol::Standing;
 use crate::run::RunError;
+use gather::Around;
 
 /// What this part is told at its start.
 pub(crate) struct NeighboursSettings {
@@ -39,6 +43,7 @@ pub(crate) struct NeighboursSettings {
 pub(crate) struct Neighbours {
     port: Option<u16>,
     circle: watch::Sender<Circle>,
+    around: Around,
 }
 
 /// The members of the segment, this node among them.
@@ -84,6 +89,12 @@ impl Neighbours {
             .enable_all()
             .max_blocking_threads(READS_MAX)
             .build()?;
+        let around = Around {
+            node: settings.node,
+            circle: circles.clone(),
+            standing: settings.standing.clone(),
+            runtime: runtime.handle().clone(),
+        };
         std::thread::Builder::new()
             .name("neighbours".to_owned())
             .spawn(move || {
@@ -93,12 +104,20 @@ impl Neighbours {
                     {
                         warn!("neighbours get nothing from this node: {error}");
                     }
+                    // For what this node gets from them.
+                    std::future::pending::<()>().await;
                 });
             })?;
         Ok(Self {
             port: address.map(|address| address.port()),
             circle,
+            around,
         })
+    }
+
+    /// What this node can have from others.
+    pub(crate) fn neighbourhood(&self) -> Arc<dyn Neighbourhood> {
+        Arc::new(self.around.clone())
     }
 
     /// Where neighbours are served, if they are.

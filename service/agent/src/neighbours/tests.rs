@@ -7,11 +7,14 @@ use std::sync::{Arc, LazyLock};
 
 use bellwether_api::{Code, GroupKey, NodeSettings, SettingsKey};
 use bellwether_client::{CallError, Client, Identity, PIECE_LEN_MAX, Right};
+use bellwether_content::assignment::Action;
 use bellwether_disk::{Mandate, Options, RealDisk, Site};
 use bellwether_kit::farm::{Farm, Files};
-use bellwether_types::{Hash, NodeId, Serial, SitePart, Term, VersionId};
-use bellwether_wire::ContentKey;
+use bellwether_types::{Hash, Incarnation, NodeId, Serial, SitePart, Term, VersionId};
 use bellwether_wire::control::{Holding, KeyRing, SegmentKey};
+use bellwether_wire::transfer::AssignmentId;
+use bellwether_wire::uplink::{FailureKind, Outcome};
+use bellwether_wire::{ContentKey, SigningKey};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
@@ -20,6 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::{Circle, Neighbour, Neighbours, NeighboursSettings, listen};
+use crate::content::{Order, Place, Witness};
 use crate::enrol::{Admission, Standing};
 
 /// Who vouches for nodes.
@@ -332,4 +336,110 @@ fn whoever_has_no_right_gets_nothing() {
         let list = client.manifest(&shop(), version, &own).await;
         assert_eq!(code(list), Code::Forbidden);
     });
+}
+
+/// Whoever lacks a version, and those around.
+struct Gatherer {
+    host: Host,
+    place: Place<RealDisk>,
+}
+
+impl Gatherer {
+    fn new(around: &[(&Host, Option<VersionId>)]) -> Self {
+        let host = Host::start(id(9));
+        for (other, _) in around {
+            other.know_id(host.id);
+        }
+        host.know(around);
+        let groups = BTreeMap::from([("edge".parse().unwrap(), Some(Arc::new(key(1))))]);
+        let place = Place {
+            site: host.site(),
+            groups,
+            autonomous: false,
+            allow_set_id: false,
+        };
+        Self { host, place }
+    }
+
+    fn gather(&self, target: &Farm) -> Outcome {
+        let order = Order {
+            id: AssignmentId(Hash::of(b"order")),
+            job: "job".parse().unwrap(),
+            site: shop(),
+            action: Action::Gather,
+            version: Some(target.manifest.version()),
+            group: Some("edge".parse().unwrap()),
+            by: Mandate {
+                term: Term(1),
+                serial: Serial(9),
+            },
+        };
+        let witness = Witness {
+            node: self.host.id,
+            incarnation: Incarnation(1),
+            key: SigningKey::from_seed([1; 32]),
+        };
+        let neighbourhood = self.host.neighbours.neighbourhood();
+        let done = self
+            .place
+            .gather(&order, &*neighbourhood, &witness, &Arc::default());
+        done.outcome
+    }
+
+    /// Gathers, and serves exactly that.
+    fn gathers(&self, target: &Farm) {
+        let version = target.manifest.version();
+        assert_eq!(self.gather(target), Outcome::Staged(version));
+        self.host.site().commit(Some(version)).unwrap();
+        let live = self.host.home.path().join("shop/live");
+        for (path, content) in &target.files {
+            let path = std::str::from_utf8(path.as_bytes()).unwrap();
+            assert_eq!(std::fs::read(live.join(path)).unwrap(), *content, "{path}");
+        }
+    }
+}
+
+/// JOB-04, VERSION-12: over real sockets, from several who hold it.
+#[test]
+fn what_is_lacking_comes_from_those_who_hold_it() {
+    let (old, new) = (farm("one"), farm("two"));
+    let [one, two] = [1, 2].map(|byte| {
+        let host = Host::start(id(byte));
+        host.hold(&new, 5);
+        host
+    });
+    let version = new.manifest.version();
+    let gatherer = Gatherer::new(&[(&one, Some(version)), (&two, Some(version))]);
+    gatherer.host.hold(&old, 1);
+    gatherer.gathers(&new);
+    // One that has nothing.
+    Gatherer::new(&[(&one, Some(version)), (&two, Some(version))]).gathers(&new);
+}
+
+/// One that says it holds what it does not, one whose files were written into, one that refuses: as long as there is
+/// another, it does not matter; and if there is none, that is said.
+#[test]
+fn a_neighbour_that_gives_nothing_or_something_else_is_left_for_the_next() {
+    let new = farm("two");
+    let version = new.manifest.version();
+    let [lacks, spoilt, good] = [2, 3, 4].map(|byte| Host::start(id(byte)));
+    lacks.hold(&farm("one"), 5);
+    for host in [&spoilt, &good] {
+        host.hold(&new, 5);
+    }
+    let live = spoilt.home.path().join("shop/live/index");
+    std::fs::write(live, "six").unwrap();
+    let bad = [(&lacks, Some(version)), (&spoilt, Some(version))];
+    let all = [bad[0], bad[1], (&good, Some(version))];
+    Gatherer::new(&all).gathers(&new);
+    let refusing = Gatherer::new(&all);
+    lacks.know_id(id(0));
+    refusing.gathers(&new);
+    for few in [&bad[..], &[(&good, None)], &[]] {
+        let failed = match Gatherer::new(few).gather(&new) {
+            Outcome::Failed(failure) => failure,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(failed.kind, FailureKind::Neighbours, "{failed}");
+    }
 }

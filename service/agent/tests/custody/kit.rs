@@ -5,14 +5,16 @@ use std::io::{self, Read};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bellwether_agent::content::{Clock, Custody, CustodySettings, Place, Shelf, Told, Witness};
+use bellwether_agent::content::{
+    Clock, Custody, CustodySettings, Neighbourhood, Place, Shelf, Source, Told, Wanted, Witness,
+};
 use bellwether_content::assignment::{Action, DataWriter, Head, Header, Trust};
 use bellwether_delta::Effort;
 use bellwether_disk::{Hooks, MemoryDisk, Options, Site};
 use bellwether_kit::farm::{Farm, Files, Making, make};
 use bellwether_types::{Hash, Incarnation, Name, NodeId, Serial, SitePart, Term, Time, VersionId};
 use bellwether_wire::transfer::AssignmentId;
-use bellwether_wire::uplink::{Failure, Outcome, Receipt};
+use bellwether_wire::uplink::{Failure, FailureKind, Outcome, Receipt};
 use bellwether_wire::{ContentKey, SigningKey};
 
 pub(crate) fn server() -> SigningKey {
@@ -230,7 +232,17 @@ pub(crate) struct Setting {
     pub(crate) shelf: MemoryShelf,
     pub(crate) autonomous: bool,
     pub(crate) hooks: Hooks,
+    pub(crate) neighbourhood: Arc<dyn Neighbourhood>,
     pub(crate) threads_max: usize,
+}
+
+/// No neighbour holds anything.
+pub(crate) struct Nobody;
+
+impl Neighbourhood for Nobody {
+    fn ask(&self, _: &Wanted<'_>) -> Result<Box<dyn Source>, Failure> {
+        Err(Failure::new(FailureKind::Neighbours, "nobody is here"))
+    }
 }
 
 impl Default for Setting {
@@ -240,6 +252,7 @@ impl Default for Setting {
             shelf: MemoryShelf::default(),
             autonomous: false,
             hooks: Hooks::default(),
+            neighbourhood: Arc::new(Nobody),
             threads_max: 2,
         }
     }
@@ -293,6 +306,7 @@ impl Node {
                 })
                 .collect(),
             shelf: Box::new(setting.shelf.clone()),
+            neighbourhood: setting.neighbourhood,
             clock: Box::new(clock.clone()),
             threads_max: setting.threads_max,
         };

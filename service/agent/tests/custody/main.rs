@@ -2,6 +2,7 @@
 
 mod coming;
 mod crash;
+mod gather;
 mod kit;
 mod lines;
 mod orders;
