@@ -26,6 +26,8 @@ pub struct View {
     pub reported: BTreeMap<NodeId, Reported>,
     /// When nodes were last told of the job's content. Forgotten of nodes whose leader is another, or has connected anew.
     pub notified: BTreeMap<NodeId, Moment>,
+    /// When nodes were last told to get the content from neighbours. Forgotten likewise.
+    pub gathering: BTreeMap<NodeId, Moment>,
     /// When nodes were last told to commit, roll back, remove or drop: what the job's present phase tells them. Forgotten
     /// likewise.
     pub ordered: BTreeMap<NodeId, Moment>,
@@ -44,6 +46,8 @@ pub struct NodeView {
     pub base: Base,
     /// What it last signed for.
     pub signed: Option<VersionId>,
+    /// Does another node of its segment and of the job's group serve what the job brings, and is up?
+    pub has_neighbour: bool,
 }
 
 /// Whether a node answers.

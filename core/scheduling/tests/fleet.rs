@@ -37,6 +37,8 @@ struct Node {
     broken: bool,
     /// What it is staging: for which job, from which base, to what.
     staging: Option<(usize, Option<VersionId>, VersionId)>,
+    /// What it is getting from others: for which job.
+    gathering: Option<(usize, VersionId)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -84,6 +86,10 @@ struct World {
     /// After so many decisions the server dies once.
     dies_after: Option<usize>,
     decisions: usize,
+    /// How often content left the control server.
+    notices: usize,
+    /// Nobody gives anybody anything.
+    selfish: bool,
     trace: Vec<String>,
 }
 
@@ -109,6 +115,8 @@ impl World {
             volatile: Volatile::default(),
             dies_after: None,
             decisions: 0,
+            notices: 0,
+            selfish: false,
             trace: Vec::new(),
         }
     }
@@ -233,6 +241,7 @@ impl World {
                     false => Base::Unknown,
                 },
                 signed: self.receipts[number],
+                has_neighbour: self.has_neighbour(number, job),
             };
             (id(number), known)
         };
@@ -252,6 +261,20 @@ impl World {
             })
             .collect();
         view
+    }
+
+    /// Whether another node that is up serves what a job brings.
+    fn has_neighbour(&self, number: usize, job: usize) -> bool {
+        let Some(target) = self.targets.get(job) else {
+            return false;
+        };
+        let mut others = self.nodes.iter().enumerate();
+        others.any(|(other, node)| {
+            other != number
+                && node.up
+                && node.live == Some(*target)
+                && self.volatile.seen.contains(&other)
+        })
     }
 
     /// One decision of a job; false if it waits.
@@ -324,6 +347,7 @@ impl World {
                 }))
             }
             Decision::Notify(bases) => {
+                self.notices += 1;
                 for (base, nodes) in bases {
                     for node in nodes {
                         let number = usize::from(node.as_bytes()[0]) - 1;
@@ -345,11 +369,20 @@ impl World {
                 ..
             } => {
                 let decided = self.jobs[job].is_decided();
-                assert_eq!(decided, kind != OrderKind::Abort, "{:?}", self.jobs[job]);
+                let each = self.jobs[job].job.policy.commit == CommitMode::EachWhenReady;
+                let is_after = match kind {
+                    OrderKind::Gather => each,
+                    kind => kind != OrderKind::Abort,
+                };
+                assert_eq!(decided, is_after, "{kind:?}: {:?}", self.jobs[job]);
                 for node in nodes {
                     let number = usize::from(node.as_bytes()[0]) - 1;
                     let view = self.volatile.views.entry(job).or_default();
-                    view.ordered.insert(node, self.now);
+                    let told = match kind {
+                        OrderKind::Gather => &mut view.gathering,
+                        _ => &mut view.ordered,
+                    };
+                    told.insert(node, self.now);
                     if self.nodes[number].up && !self.luck(self.trouble.lost) {
                         self.obey(job, number, kind, serial, version);
                     }
@@ -367,6 +400,22 @@ impl World {
             && let Some((job, base, target)) = self.nodes[number].staging.take()
         {
             self.stage(job, number, base, target);
+        }
+        if self.nodes[number].up
+            && !slow
+            && let Some((job, target)) = self.nodes[number].gathering.take()
+        {
+            match self.selfish || !self.has_neighbour(number, job) || self.luck(self.trouble.fails)
+            {
+                true => {
+                    let why = Failure::new(FailureKind::Neighbours, "nobody gives it");
+                    self.nodes[number].said.insert(job, Outcome::Failed(why));
+                }
+                false => {
+                    let base = self.nodes[number].live;
+                    self.stage(job, number, base, target);
+                }
+            }
         }
     }
 
@@ -404,9 +453,14 @@ impl World {
         if serial < node.last_order {
             return;
         }
+        if kind == OrderKind::Gather {
+            node.gathering = version.map(|version| (job, version));
+            return;
+        }
         node.last_order = serial;
         if kind == OrderKind::Abort {
             node.staging.take_if(|(of, ..)| *of == job);
+            node.gathering.take_if(|(of, ..)| *of == job);
         }
         if kind == OrderKind::Remove {
             node.live = None;
@@ -656,6 +710,41 @@ fn a_run_that_is_cut_anywhere_and_resumed_ends_the_same() {
                         (&whole.0, &whole.1, &whole.2),
                         "{kind:?}, cut after {cut}"
                     );
+                }
+            }
+        }
+    }
+}
+
+/// JOB-04: nodes that missed something, or have nothing, get it from those who serve it, and nothing leaves the control
+/// server; whoever gets nothing there, has it from the control server. However often the server dies.
+#[test]
+fn who_missed_something_has_it_from_neighbours_and_from_the_control_server_if_they_fail() {
+    for mode in [CommitMode::Together, CommitMode::EachWhenReady] {
+        for selfish in [false, true] {
+            let run = |dies_after, seed| {
+                let mut world = World::new(seed, 5, CALM);
+                world.dies_after = dies_after;
+                world.selfish = selfish;
+                for number in 0..2 {
+                    world.nodes[number].live = Some(version(2));
+                    world.nodes[number].held.insert(version(2));
+                    world.receipts[number] = Some(version(2));
+                }
+                world.nodes[4].live = None;
+                world.site_live = Some(version(2));
+                world.ask(Kind::Synchronize, version(2), quick(mode));
+                world.run();
+                assert_eq!(world.jobs[0].status, Status::Completed, "{:?}", world.trace);
+                assert!(world.nodes.iter().all(|node| node.live == Some(version(2))));
+                (world.decisions, world.notices)
+            };
+            let (decisions, notices) = run(None, 3);
+            assert_eq!(notices > 0, selfish, "{mode:?}");
+            for cut in 1..=decisions {
+                for seed in 1..9 {
+                    let (_, notices) = run(Some(cut), seed);
+                    assert!(selfish || notices == 0, "{mode:?}, cut after {cut}");
                 }
             }
         }

@@ -56,6 +56,7 @@ fn view(nodes: u8) -> View {
         free_bytes: 1_000,
         base: Base::Known(Some(version(1))),
         signed: Some(version(1)),
+        has_neighbour: false,
     };
     View {
         nodes: (1..=nodes)
@@ -748,4 +749,71 @@ fn who_could_not_stage_the_content_is_not_waited_for_in_the_commit() {
     };
     assert_eq!(status, Status::CompletedMissing);
     assert_eq!(endings[&node(3)], Ending::Behind(failure()));
+}
+
+/// A job to synchronise that was sent, on three nodes of which the first two have a neighbour that serves its target.
+fn near() -> (JobState, View) {
+    let policy = Policy {
+        quorum_after: Quorum::Count(1),
+        ..Policy::default()
+    };
+    let plan = Plan {
+        bases: BTreeSet::new(),
+        ..plan()
+    };
+    let steps = [Step::Begun(nodes(3)), Step::Planned(plan), Step::Sent];
+    let state = after(Kind::Synchronize, policy, &steps);
+    let mut view = view(3);
+    for byte in 1..=2 {
+        view.nodes.get_mut(&node(byte)).unwrap().has_neighbour = true;
+    }
+    (state, view)
+}
+
+/// JOB-04: who has a neighbour that serves it is ordered to get it there, and nothing is planned for it.
+#[test]
+fn who_has_a_neighbour_gathers_and_the_rest_is_planned_for() {
+    let (mut state, mut view) = near();
+    let base = Some(version(1));
+    assert_eq!(
+        next(&state, &view, T),
+        Decision::Plan(BTreeSet::from([base])),
+        "for the third"
+    );
+    state.apply(&Step::Planned(plan()), T).unwrap();
+    let gather = Decision::Order {
+        kind: OrderKind::Gather,
+        serial: Serial(10),
+        version: Some(version(2)),
+        nodes: nodes(2),
+        lead: None,
+    };
+    assert_eq!(next(&state, &view, T), gather);
+    view.gathering = nodes(2).into_iter().map(|node| (node, T)).collect();
+    let notify = BTreeMap::from([(base, BTreeSet::from([node(3)]))]);
+    assert_eq!(next(&state, &view, T), Decision::Notify(notify));
+    view.notified.insert(node(3), T);
+    assert!(matches!(next(&state, &view, T), Decision::Wait(Some(at)) if at > T));
+
+    // One gets nothing from its neighbour: it has it from here, and is not asked again.
+    let why = Failure::new(FailureKind::Neighbours, "nobody gives it");
+    let said = |outcome| Reported { outcome, at: T };
+    view.reported.insert(node(1), said(Outcome::Failed(why)));
+    let notify = BTreeMap::from([(base, BTreeSet::from([node(1)]))]);
+    assert_eq!(next(&state, &view, T), Decision::Notify(notify));
+    view.notified.insert(node(1), T);
+    // Another has no room: that is as final as ever.
+    view.reported
+        .insert(node(2), said(Outcome::Failed(failure())));
+    staged(&mut view, 1, T);
+    staged(&mut view, 3, T);
+    assert_eq!(next(&state, &view, T), Decision::Keep(Step::Decided));
+}
+
+/// Only what was missed is asked of neighbours: while something new is published, nobody serves it by right.
+#[test]
+fn who_is_to_get_something_new_gathers_nothing() {
+    let (_, view) = near();
+    let state = sent(Policy::default());
+    assert!(matches!(next(&state, &view, T), Decision::Notify(_)));
 }

@@ -55,6 +55,8 @@ pub enum OrderKind {
     Remove,
     /// Drop what is staged.
     Abort,
+    /// Get the content from neighbours that serve it, and stage it.
+    Gather,
 }
 
 /// What is to be done for a job now. Asked again before anything changed, it says the same; carried out twice, it has one
@@ -168,10 +170,23 @@ impl Saga<'_> {
         }
         let bytes = state.plan.as_ref().map_or(0, |plan| plan.bytes);
         open.retain(|node| view.hindrance(*node, bytes).is_none());
-        let to_tell = self.untold(&view.notified, &open, since, policy.renew);
+        let (near, far) = open.iter().partition(|node| self.gathers(**node));
+        let (near, far): (BTreeSet<NodeId>, BTreeSet<NodeId>) = (near, far);
+        let to_gather = self.untold(&view.gathering, &near, since, policy.renew);
+        if let Some(plan) = state.plan.as_ref().filter(|_| !to_gather.is_empty()) {
+            return Decision::Order {
+                kind: OrderKind::Gather,
+                serial: plan.serial,
+                version: plan.target,
+                nodes: to_gather,
+                lead: None,
+            };
+        }
+        let to_tell = self.untold(&view.notified, &far, since, policy.renew);
         if !to_tell.is_empty() {
             return Decision::Notify(self.by_base(to_tell));
         }
+        let told = self.told(&near, &far);
         let from = since.max(view.began);
         let deadline = from + policy.distribute_max;
         let quiet = view.heard().unwrap_or(from).max(from) + policy.patience;
@@ -188,16 +203,11 @@ impl Saga<'_> {
                     false => Decision::Keep(Step::Decided),
                 };
             }
-            return self.wait_for(
-                &view.notified,
-                &open,
-                since,
-                policy.renew,
-                deadline.min(quiet),
-            );
+            let until = deadline.min(quiet);
+            return self.wait_for(&told, &open, since, policy.renew, until);
         }
         if !over {
-            return self.wait_for(&view.notified, &open, since, policy.renew, deadline);
+            return self.wait_for(&told, &open, since, policy.renew, deadline);
         }
         if asks && ready + away + done >= needed {
             // Nobody wants them to commit yet: whoever is not there now may be then.

@@ -53,9 +53,40 @@ impl Saga<'_> {
         }
         // A failure counts for the attempt that it came in.
         match view.said_since(node, since) {
+            // It comes from further away then.
+            Some(Outcome::Failed(why)) if why.kind == FailureKind::Neighbours => Standing::Open,
             Some(Outcome::Failed(why) | Outcome::Behind(_, why)) => Standing::Failed(why.clone()),
             _ => Standing::Open,
         }
+    }
+
+    /// Whether a node that missed something may have it from a neighbour: one serves it, and none has refused it yet.
+    pub(super) fn gathers(&self, node: NodeId) -> bool {
+        let Self { state, view, .. } = self;
+        let known = view.nodes.get(&node);
+        let has_neighbour = known.is_some_and(|known| known.has_neighbour);
+        let refused = view.reported.get(&node).is_some_and(|said| {
+            matches!(&said.outcome, Outcome::Failed(why) if why.kind == FailureKind::Neighbours)
+        });
+        state.job.kind == Kind::Synchronize && has_neighbour && !refused
+    }
+
+    /// When each was told, of those who have neighbours and of those who do not.
+    pub(super) fn told(
+        &self,
+        near: &BTreeSet<NodeId>,
+        far: &BTreeSet<NodeId>,
+    ) -> BTreeMap<NodeId, Moment> {
+        let of = |told: &BTreeMap<NodeId, Moment>, nodes: &BTreeSet<NodeId>| {
+            let told = nodes
+                .iter()
+                .filter_map(|node| Some((*node, *told.get(node)?)));
+            told.collect::<Vec<_>>()
+        };
+        let near = of(&self.view.gathering, near);
+        near.into_iter()
+            .chain(of(&self.view.notified, far))
+            .collect()
     }
 
     /// What the last word of a node means that has not staged the content, whenever it said so.
@@ -75,6 +106,7 @@ impl Saga<'_> {
         let bytes = state.plan.as_ref().map_or(0, |plan| plan.bytes);
         let nodes = state.nodes.iter().filter(|node| {
             view.hindrance(**node, bytes).is_none()
+                && !self.gathers(**node)
                 && matches!(self.standing(**node, since), Standing::Open)
         });
         let bases = nodes.filter_map(|node| view.base(*node));

@@ -37,6 +37,7 @@ struct Seen {
     site: SitePart,
     reported: BTreeMap<NodeId, Reported>,
     notified: BTreeMap<NodeId, Moment>,
+    gathering: BTreeMap<NodeId, Moment>,
     ordered: BTreeMap<NodeId, Moment>,
     going: BTreeMap<Name, Going>,
     revision: u64,
@@ -151,6 +152,7 @@ impl Board {
         let mut inner = self.lock();
         for seen in inner.jobs.values_mut() {
             seen.notified.retain(|node, _| !is_of(*node));
+            seen.gathering.retain(|node, _| !is_of(*node));
             seen.ordered.retain(|node, _| !is_of(*node));
         }
         let jobs = inner.jobs.keys().cloned().collect();
@@ -166,6 +168,7 @@ impl Board {
             site: site.clone(),
             reported: BTreeMap::new(),
             notified: BTreeMap::new(),
+            gathering: BTreeMap::new(),
             ordered: BTreeMap::new(),
             going: BTreeMap::new(),
             revision: 0,
@@ -186,6 +189,7 @@ impl Board {
         if let Some(seen) = inner.jobs.get(job) {
             view.reported = seen.reported.clone();
             view.notified = seen.notified.clone();
+            view.gathering = seen.gathering.clone();
             view.ordered = seen.ordered.clone();
         }
     }
@@ -194,6 +198,18 @@ impl Board {
         if let Some(seen) = self.lock().jobs.get_mut(job) {
             let told = nodes.into_iter().map(|node| (node, at));
             seen.notified.extend(told);
+        }
+    }
+
+    pub(crate) fn gathering(
+        &self,
+        job: &Name,
+        nodes: impl IntoIterator<Item = NodeId>,
+        at: Moment,
+    ) {
+        if let Some(seen) = self.lock().jobs.get_mut(job) {
+            let told = nodes.into_iter().map(|node| (node, at));
+            seen.gathering.extend(told);
         }
     }
 

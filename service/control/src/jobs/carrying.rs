@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_content::assignment::Action;
-use bellwether_scheduling::{Moment, Occupied, OrderKind, Plan, View};
+use bellwether_scheduling::{
+    Base, Kind, Moment, NodeView, Occupied, OrderKind, Plan, Presence, View,
+};
 use bellwether_store::KeptJob;
 use bellwether_types::{Name, NodeId, Serial, VersionId};
 use bellwether_wire::uplink::{
@@ -54,12 +56,33 @@ impl Runner {
         let state = &job.state;
         let mut view = View {
             began: self.began,
-            nodes: self.server.hub.look(self.selected(job), &state.job.site),
+            nodes: self.look(job),
             occupied: self.occupied(job),
             ..View::default()
         };
         self.server.board.fill(&state.job.name, &mut view);
         view
+    }
+
+    /// What is known of a job's nodes.
+    fn look(&self, job: &KeptJob) -> BTreeMap<NodeId, NodeView> {
+        let (hub, site) = (&self.server.hub, &job.state.job.site);
+        let mut nodes = hub.look(self.selected(job), site);
+        let (Kind::Synchronize, Some(target)) = (job.state.job.kind, job.target) else {
+            return nodes;
+        };
+        let group = self.fleet.selected(&job.state.job.group);
+        let holders = hub.look(group, site).into_iter().filter(|(_, known)| {
+            known.presence == Presence::Up && known.base == Base::Known(Some(target))
+        });
+        let holders: BTreeSet<NodeId> = holders.map(|(node, _)| node).collect();
+        let holders = self.fleet.by_segment(&holders);
+        for (node, known) in &mut nodes {
+            let segment = self.fleet.nodes.get(node).map(|known| &known.segment);
+            let near = segment.and_then(|segment| holders.get(segment));
+            known.has_neighbour = near.is_some_and(|near| near.iter().any(|other| other != node));
+        }
+        nodes
     }
 
     /// What others have for themselves that came before this job, or run.
@@ -256,7 +279,9 @@ impl Runner {
             OrderKind::Rollback => Action::Rollback,
             OrderKind::Remove => Action::Remove,
             OrderKind::Abort => Action::Abort,
+            OrderKind::Gather => Action::Gather,
         };
+        let gathers = decided.kind == OrderKind::Gather;
         let assignment = self.server.works.order(OrderMaking {
             job: name.clone(),
             site: job.state.job.site.clone(),
@@ -264,12 +289,16 @@ impl Runner {
             serial: decided.serial,
             action,
             version: decided.version,
+            group: gathers.then(|| job.state.job.group.clone()),
         });
         let at_us = decided
             .lead
             .map(|lead| (steady() + lead).as_nanos() / 1_000);
         let told = decided.nodes.iter().copied();
-        self.server.board.ordered(name, told, moment());
+        match gathers {
+            true => self.server.board.gathering(name, told, moment()),
+            false => self.server.board.ordered(name, told, moment()),
+        }
         for (segment, nodes) in self.fleet.by_segment(&decided.nodes) {
             let (job, assignment) = (name.clone(), assignment.clone());
             let message = match decided.kind {
@@ -277,6 +306,12 @@ impl Runner {
                     job,
                     assignment,
                     nodes,
+                }),
+                OrderKind::Gather => Downward::Gather(Order {
+                    job,
+                    assignment,
+                    nodes,
+                    at_us: None,
                 }),
                 _ => Downward::Order(Order {
                     job,

@@ -101,6 +101,11 @@ impl Herd {
                     self.ask(leader, &notify.job, &variant.nodes, stage).await;
                 }
             }
+            Downward::Gather(order) => {
+                let header = assignment::peek(order.assignment.as_slice()).unwrap();
+                let gather = |sheep: &mut Sheep| sheep.stage(sheep.live, header.target.unwrap());
+                self.ask(leader, &order.job, &order.nodes, gather).await;
+            }
             Downward::Order(order) => {
                 let header = assignment::peek(order.assignment.as_slice()).unwrap();
                 let by = (header.term, header.serial);

@@ -359,6 +359,7 @@ impl Inner {
                 None => Base::Unknown,
             },
             signed: board.signed(node, site),
+            has_neighbour: false,
         }
     }
 

@@ -97,10 +97,12 @@ pub(crate) struct OrderMaking {
     pub(crate) term: Term,
     /// Its place in the order of the site and part.
     pub(crate) serial: Serial,
-    /// What is to be done: commit, rollback, switch, remove or abort.
+    /// What is to be done: commit, rollback, switch, remove, abort or gather.
     pub(crate) action: Action,
-    /// What it is about; a commit, a switch and an abort name it.
+    /// What it is about; a commit, a switch, an abort and a gathering name it.
     pub(crate) version: Option<VersionId>,
+    /// The group in which nodes get it; a gathering names it.
+    pub(crate) group: Option<Name>,
 }
 
 const DEPOT: &str = "depot";
@@ -203,6 +205,7 @@ impl Works {
             site: Some(order.site),
             job: Some(order.job),
             target: order.version,
+            group: order.group,
             ..Header::new(order.action, order.serial, order.term)
         };
         let (body, blocks) = (Vec::new(), Blocks::default());

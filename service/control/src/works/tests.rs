@@ -334,6 +334,7 @@ async fn an_order_is_read_by_nodes_as_it_was_meant() {
         (Action::Commit, Some(yard.versions[1])),
         (Action::Rollback, None),
         (Action::Abort, Some(yard.versions[1])),
+        (Action::Gather, Some(yard.versions[1])),
         (Action::Remove, None),
     ] {
         let bytes = yard.works().order(OrderMaking {
@@ -343,6 +344,7 @@ async fn an_order_is_read_by_nodes_as_it_was_meant() {
             serial: Serial(5),
             action,
             version,
+            group: (action == Action::Gather).then(|| "edge".parse().unwrap()),
         });
         let opened = assignment::open(&*bytes, &yard.trust(), None).unwrap();
         let header = opened.header;
