@@ -6,6 +6,7 @@ mod faults;
 mod forgery;
 mod jobs;
 mod keys;
+mod neighbours;
 mod office;
 mod publish;
 mod sites;
