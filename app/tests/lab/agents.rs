@@ -11,7 +11,7 @@ use bellwether_lab::{Fault, Host, Lab, Program, until};
 /// Heartbeats of 100 ms: a silence is 300 ms.
 const HEARTBEAT_MS: u32 = 100;
 /// What does not happen in so long, on a machine however busy, does not happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) struct Agents<'a> {
     pub(crate) lab: &'a mut Lab,

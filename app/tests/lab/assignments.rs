@@ -13,7 +13,7 @@ use crate::agents::Agents;
 
 /// Bits a second of every link: what is sent takes a while then, and faults find it under way.
 const RATE: u64 = 100_000_000;
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(240);
 const MIB: u64 = 1 << 20;
 
 /// An assignment of about so many bytes, as a file that lies beside the agents' directories.

@@ -13,7 +13,7 @@ use crate::agents::bellwether;
 
 /// Bits a second of every link: what is sent takes a while then, and faults find it under way.
 const RATE: u64 = 100_000_000;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A sender and its receivers.
 struct Group<'l> {

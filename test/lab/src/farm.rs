@@ -15,7 +15,7 @@ use crate::disk::{Disk, seen_by};
 use crate::{Host, Lab, Program, Segment, until};
 
 /// What does not happen in so long, on a machine however busy, does not happen.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 /// A silence of 300 ms.
 const FAST: &str = "[timing.fast]\nheartbeat_ms = 100\n";
 /// What the site is called.
