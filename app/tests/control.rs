@@ -205,7 +205,7 @@ impl Agent {
     fn start(home: &Path, server: &Server, token: Option<&str>) -> Self {
         // Others of this machine may have the port that it would take.
         let config = home.join("agent.toml");
-        std::fs::write(&config, "[channel]\nserve_port = 0\n").unwrap();
+        fs::write(&config, "[channel]\nserve_port = 0\n").unwrap();
         let mut command = Command::new(BINARY);
         command
             .env("BELLWETHER_CONFIG", config)

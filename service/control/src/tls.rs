@@ -98,8 +98,11 @@ mod tests {
 
     use bellwether_types::NodeId;
     use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
+    use rustls::crypto::aws_lc_rs;
     use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-    use rustls::{CertificateError, ClientConfig, ClientConnection, Error, ServerConnection};
+    use rustls::{
+        CertificateError, ClientConfig, ClientConnection, Error, RootCertStore, ServerConnection,
+    };
 
     use super::*;
     use crate::authority::Request;
@@ -121,7 +124,7 @@ mod tests {
         roots.add(faces.authority.certificate().clone()).unwrap();
         let chain = vec![CertificateDer::from(issued.der.to_vec())];
         let secret = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        let node = ClientConfig::builder_with_provider(Arc::clone(&faces.provider))
+        let node = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .with_root_certificates(roots)
