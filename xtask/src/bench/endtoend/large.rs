@@ -11,7 +11,7 @@ use crate::bench::table::{Table, Target};
 
 const MEMBERS: usize = 8;
 /// Bits in a second.
-const RATE: u64 = 50_000_000;
+pub(super) const RATE: u64 = 50_000_000;
 const MIB: u64 = 32;
 /// The dear things are not done a hundred times.
 const SHARE: usize = 20;

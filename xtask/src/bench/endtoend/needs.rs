@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use bellwether_lab::farm::{Farm, PATIENCE, SITE};
-use bellwether_lab::{Host, Lab, until};
+use bellwether_lab::{Host, Lab, Shape, until};
 use serde_json::Value;
 
-use super::large::sent_bytes;
+use super::large::{RATE, sent_bytes};
 use super::trial::Trial;
 use crate::bench::Bench;
 use crate::bench::table::{Table, Target};
@@ -20,6 +20,10 @@ const MIB: f64 = 1_048_576.0;
 pub(super) fn variants(bench: &Bench) -> Result<Vec<Target>> {
     let mut lab = Lab::open()?;
     let farm = Farm::start(&mut lab, bench.ours.program(), 1, MEMBERS)?;
+    // Without a limit of the links it is that of the receivers' processors, and how often they miss frames.
+    for node in &farm.nodes {
+        farm.lab.shape(&node.host, Shape::rate(RATE))?;
+    }
     farm.run(&["site", "create", SITE, "--quorum-before", "100%"])?;
     farm.run(&[
         "group", "create", "in-it", "--site", SITE, "--label", "in=yes",
@@ -67,7 +71,8 @@ pub(super) fn variants(bench: &Bench) -> Result<Vec<Target>> {
     let (wire, uplink) = ((after.0 - before.0) as f64, (after.1 - before.1) as f64);
     let mut table = Table::new(
         &format!(
-            "1 × {MEMBERS}: 4 nodes on the version before, 2 on the one before that, 2 on nothing"
+            "1 × {MEMBERS}, links of {} Mbit/s: 4 nodes on the version before, 2 on the one before that, 2 on nothing",
+            RATE / 1_000_000
         ),
         &["", "MiB", "× the largest single need"],
     );
